@@ -1,0 +1,288 @@
+"""One attempt's life: prepare, run, flush the log, report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent import clock, ending, inline, orphans, retry, tools
+from agent.ending import Ending, Why
+from agent.journal import Entry, Place
+from agent.logs import AttemptLog, FileSource, MemorySource
+from agent.offer import BadOffer, Offer, task_of
+from agent.process_run import ProcessRun
+from agent.pump import Pump
+from agent.server import Refused, Server, Unreachable
+from agent.spool import Spool
+from agent.tools import BadInput, InlineTool, ProcessTool, Stopped, Tool
+from agent.watch import Deadline, Wish
+
+log = logging.getLogger("agent")
+
+# The server may give the task away when the lease is over: by then nothing of it may run here.
+FENCE_S = 15.0
+# How often a renewal is written down, for the agent that may adopt the attempt.
+RENEWAL_NOTED_S = 10.0
+MAX_ERROR = 2000
+MAX_REJECTIONS = 3
+REJECTED_S = 60.0
+# What a report can't do without.
+REQUIRED = frozenset({"task_id", "attempt_id", "status", "execution_time_ms", "failure_class"})
+_KEY_TROUBLE = frozenset({401, 403})
+_KEY_TROUBLE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What attempts work with, and whom they tell."""
+
+    server: Server
+    pump: Pump
+    spool: Spool
+    jobs: Path
+    boot_id: str
+    when_reportable: Callable[[Attempt], None]
+    when_dropped: Callable[[Attempt], None]
+
+
+@dataclass
+class Lease:
+    """The right to run, by the agent's own clock, counted from when a renewal was sent."""
+
+    seconds: float = 120.0
+    renewed_at: float = field(default_factory=clock.now)
+
+    def renew(self, sent_at: float) -> None:
+        self.renewed_at = max(self.renewed_at, sent_at)
+
+    @property
+    def fence_at(self) -> float:
+        return self.renewed_at + max(self.seconds - FENCE_S, self.seconds / 2)
+
+
+class Attempt:
+    """Held from the offer until its report is accepted. `run` is called once, on a thread of its own."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        offer: Offer,
+        *,
+        data: dict[str, Any] | None = None,
+        entry: Entry | None = None,
+        tool: Tool | None = None,
+    ) -> None:
+        self.offer = offer
+        self.wish = Wish()
+        self.lease = Lease()
+        self.place = Place(workshop.jobs / offer.attempt_id)
+        self.report: dict[str, Any] | None = None
+        self._workshop = workshop
+        self._tool = tool or tools.registry().get(offer.tool)
+        self._data = data  # what `data_url` returns, where the offer brought it
+        self._entry = entry  # of an earlier agent, whose attempt this goes on with
+        self.report_not_before = 0.0
+        self._rejections = 0
+        self._renewal_noted_at = float("-inf")
+        if entry is not None:
+            # The lease ran on while no agent was there.
+            self.lease.renewed_at = self.place.renewed_at() or entry.prepared_at
+        self._run_s: float | None = None
+        self._memory = MemorySource() if isinstance(self._tool, InlineTool) else None
+        source = FileSource(self.place.output) if self._memory is None else self._memory
+        self.log = AttemptLog(offer.task_id, offer.attempt_id, source, owner=self)
+
+    @property
+    def attempt_id(self) -> str:
+        return self.offer.attempt_id
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Leaves nothing on disk: running it again after a crash harms nothing."""
+        return self._tool is not None and self._tool.repeatable
+
+    # What others ask of it.
+
+    def cancel(self, reason: str = "") -> None:
+        self.wish.ask(Why.CANCELLED, reason)
+
+    def cancel_asked(self) -> None:
+        self.cancel()
+
+    def lease_lost(self) -> None:
+        """Not ours any more. Where it has ended already, the answer to its report decides."""
+        self.wish.ask(Why.ABANDONED)
+
+    def lease_renewed(self, sent_at: float) -> None:
+        self.lease.renew(sent_at)
+        is_on_disk = self.offer.on_lost == "requeue" and self.place.journal.exists()
+        if is_on_disk and sent_at - self._renewal_noted_at > RENEWAL_NOTED_S:
+            self._renewal_noted_at = sent_at
+            self.place.note_renewal(sent_at)
+
+    # Its life.
+
+    def run(self) -> None:
+        started_at = clock.now()
+        log.info("task %s started (%s)", self.offer.task_id, self.offer.tool, extra=self._names())
+        self._workshop.pump.follow(self.log)
+        try:
+            outcome = self._work()
+        except Exception as error:
+            log.exception("task %s: an error that nobody expected", self.offer.task_id)
+            orphans.end_all(self.attempt_id, None)
+            outcome = ending.failure(f"the agent failed: {type(error).__name__}: {error}")
+        if self._run_s is None:
+            self._run_s = clock.now() - started_at
+        if self.wish.why is Why.ABANDONED:
+            self._drop()
+        else:
+            self._conclude(outcome)
+
+    def _work(self) -> Ending:
+        try:
+            task = self._entry.task if self._entry else task_of(self._fetched())
+            if self._tool is None:
+                return ending.failure(f"this agent has no tool {self.offer.tool!r}")
+            self._tool.check(task.get("input") or {})
+            return self._run_tool(self._tool, task)
+        except BadInput as error:
+            return ending.bad_input(f"input: {error}")
+        except (BadOffer, Refused) as error:
+            return ending.failure(f"the server did not give the task: {error}")
+        except Stopped:
+            return inline.stopped(self.wish)
+        except OSError as error:
+            return ending.failure(f"this machine could not run it: {error.strerror or error}")
+
+    def _run_tool(self, tool: Tool, task: dict[str, Any]) -> Ending:
+        if self.wish.why is not None and self._entry is None:
+            raise Stopped
+        if isinstance(tool, InlineTool) and self._memory is not None:
+            started_at = clock.now()
+            job = inline.InlineJob(self._memory, self.wish, lambda: self._deadlines(started_at))
+            return inline.run(tool, task.get("input") or {}, job)
+        if not isinstance(tool, ProcessTool):
+            raise TypeError(f"{tool.name} is neither a process nor an inline tool")
+        run = ProcessRun(self.offer, self.place, self.wish, self._workshop.boot_id, self._deadlines)
+        outcome = run.resume(tool, self._entry) if self._entry else run.begin(tool, task)
+        self._run_s = run.run_s
+        return outcome
+
+    def _fetched(self) -> dict[str, Any]:
+        """The task's data; asked for until it comes, or the attempt shall end."""
+        failures = 0
+        while self._data is None:
+            try:
+                self._data = self._workshop.server.task_data(self.offer.data_url)
+            except Unreachable as error:
+                failures += 1
+                self._pause(retry.delay_s(failures, retry.CAP_BUSY_S, error.retry_after_s), error)
+            except Refused as error:
+                if error.status in {404, 409}:
+                    self.lease_lost()
+                if error.status not in _KEY_TROUBLE:
+                    raise
+                self._pause(retry.around(_KEY_TROUBLE_S), error)
+        return self._data
+
+    def _pause(self, seconds: float, cause: Exception) -> None:
+        if self.wish.wait(seconds):
+            raise Stopped from cause
+
+    def _deadlines(self, started_at: float) -> Iterator[Deadline]:
+        limit, silence = self.offer.timeout_s, self.offer.no_output_timeout_s
+        if limit is not None:
+            text = f"time limit of {ending.seconds(limit)} reached"
+            yield started_at + limit, Why.TIMEOUT, text
+        if silence is not None:
+            self.log.notice_growth()
+            yield self.log.grown_at + silence, Why.NO_OUTPUT, f"no output for {ending.seconds(silence)}"
+        if self.offer.on_lost == "requeue":
+            yield self.lease.fence_at, Why.FENCED, ""
+
+    def _drop(self) -> None:
+        log.info("task %s is not ours any more", self.offer.task_id, extra=self._names())
+        self._workshop.pump.forget(self.attempt_id)
+        self.clean()
+        self._workshop.when_dropped(self)
+
+    # Its report.
+
+    def _conclude(self, outcome: Ending) -> None:
+        self.report = self._report_of(outcome)
+        if not self.is_repeatable:
+            self._workshop.spool.put(self.report)
+        what = outcome.status if outcome.error is None else f"{outcome.status}: {outcome.error}"
+        log.info("task %s ended, %s", self.offer.task_id, what, extra=self._names())
+        self.flush()
+
+    def flush(self, *, whole: bool = False) -> None:
+        """Have the log sent as far as the report can't carry it, then be reportable."""
+        self.log.ended_at = self.log.ended_at or clock.now()
+        self._workshop.pump.finish(self.log, lambda: self._workshop.when_reportable(self), whole=whole)
+
+    def _report_of(self, outcome: Ending) -> dict[str, Any]:
+        size, digest = self.log.checksum()
+        output = self.log.last_output() if outcome.output is None else outcome.output
+        report = {
+            "task_id": self.offer.task_id,
+            "attempt_id": self.attempt_id,
+            "status": outcome.status,
+            "execution_time_ms": round(1000 * (self._run_s or 0.0)),
+            "exit_code": outcome.exit_code,
+            "error": outcome.error and outcome.error[:MAX_ERROR],
+            "failure_class": outcome.failure_class,
+            "result": {"output": output, **({} if outcome.data is None else {"data": outcome.data})},
+            "log_size": size,
+            "log_sha256": digest,
+        }
+        return {name: value for name, value in report.items() if value is not None}
+
+    def restore(self, report: dict[str, Any]) -> None:
+        """It ended in an earlier session: take up its report. Bytes of the log that a power cut took aren't
+        claimed."""
+        self.report = report
+        if self.place.output.exists():
+            self.report["log_size"], self.report["log_sha256"] = self.log.checksum()
+        else:
+            self._leave_log_unchecked()
+
+    def report_body(self) -> dict[str, Any]:
+        """The report as it is sent, with what is left of the log."""
+        if self.log.is_refused:
+            self._leave_log_unchecked()
+        tail = None if self.log.is_refused else self.log.tail()
+        return {**(self.report or {}), **({"log_tail": tail} if tail else {})}
+
+    def reject(self, next_offset: int | None) -> None:
+        """The server wants more of the log before it takes the report: send all of it, then report again.
+
+        One that is rejected again and again says less each time, because how it ended matters most.
+        """
+        self._rejections += 1
+        if next_offset is not None:
+            self.log.sent = next_offset
+        if self._rejections == MAX_REJECTIONS:
+            log.warning("task %s: the server's log is not ours; reported without", self.offer.task_id)
+            self.log.is_refused = True
+        elif self._rejections > MAX_REJECTIONS:
+            self.report = {key: value for key, value in (self.report or {}).items() if key in REQUIRED}
+            self.report_not_before = clock.now() + retry.around(REJECTED_S * (self._rejections - 4))
+        self.flush(whole=True)
+
+    def _leave_log_unchecked(self) -> None:
+        for name in ("log_size", "log_sha256"):
+            (self.report or {}).pop(name, None)
+
+    def clean(self) -> None:
+        """Nothing of it is needed any more."""
+        if not self.is_repeatable:
+            self._workshop.spool.drop(self.attempt_id)
+            self.place.remove()
+
+    def _names(self) -> dict[str, str]:
+        return {"task_id": self.offer.task_id, "attempt_id": self.attempt_id}

@@ -1,0 +1,151 @@
+"""Settings of one agent: command line, then environment, then defaults."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import SplitResult, urlsplit
+
+from agent import __version__, machine
+
+LABEL = re.compile(r"(?P<key>[A-Za-z0-9_.-]{1,63})=(?P<value>[^\s,]{0,255})")
+MAX_SLOTS = 1000
+
+
+class BadConfig(Exception):
+    """A setting that can't be used; the message is one line for a person."""
+
+
+@dataclass(frozen=True)
+class Config:
+    server_url: str  # without a slash at the end
+    name: str
+    labels: dict[str, str]
+    slots: int
+    plan_limit: int
+    storage: Path
+    jobs: Path  # one directory per attempt
+    join_token: str | None = None
+    drain_s: float = 10.0
+    disk_floor_bytes: int = 2 * 1024**3  # 0: no floor at all
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of the usage text: what is wrong mustn't scroll away."""
+        raise BadConfig(message)
+
+
+def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
+    """Raises BadConfig for a setting that is missing or malformed."""
+    chosen = _parse(list(arguments))
+    url = chosen.server or environ.get("AGENT_SERVER_URL", "")
+    is_insecure = chosen.insecure or _flag(environ, "AGENT_INSECURE")
+    storage = Path(chosen.storage or environ.get("AGENT_STORAGE_PATH") or "~/.garageswarm").expanduser()
+    return Config(
+        server_url=server_url(url, is_insecure=is_insecure),
+        name=_name(chosen.name or environ.get("AGENT_NAME") or machine.host_name()),
+        labels=_labels([*environ.get("AGENT_LABELS", "").split(), *chosen.label]),
+        slots=_number("AGENT_SLOTS", chosen.slots or environ.get("AGENT_SLOTS"), default_slots()),
+        plan_limit=_number("AGENT_PLAN_LIMIT", environ.get("AGENT_PLAN_LIMIT"), default_plan_limit()),
+        storage=storage.absolute(),
+        jobs=Path(environ.get("AGENT_JOBS_WORKSPACE") or storage / "jobs").expanduser().absolute(),
+        join_token=chosen.join_token or environ.get("AGENT_JOIN_TOKEN") or None,
+        drain_s=_number("AGENT_DRAIN_S", environ.get("AGENT_DRAIN_S"), 10, low=0, high=86_400),
+        disk_floor_bytes=_number(
+            "AGENT_DISK_FLOOR_BYTES", environ.get("AGENT_DISK_FLOOR_BYTES"), 2 * 1024**3, low=0, high=2**62
+        ),
+    )
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog="python -m agent", allow_abbrev=False, description="Runs tasks on this machine.")
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--server", metavar="URL", help="the control plane (AGENT_SERVER_URL)")
+    parser.add_argument("--join-token", metavar="T", help="enrols without waiting (AGENT_JOIN_TOKEN)")
+    parser.add_argument("--name", metavar="N", help="default: the host name (AGENT_NAME)")
+    parser.add_argument("--label", metavar="K=V", action="append", default=[], help="(AGENT_LABELS)")
+    parser.add_argument("--slots", metavar="N", help="tasks at once; default: cores (AGENT_SLOTS)")
+    parser.add_argument("--storage", metavar="PATH", help="default: ~/.garageswarm (AGENT_STORAGE_PATH)")
+    parser.add_argument("--insecure", action="store_true", help="allow plain http (AGENT_INSECURE=1)")
+    return parser.parse_args(arguments[1:] if arguments[:1] == ["run"] else arguments)
+
+
+def server_url(text: str, *, is_insecure: bool) -> str:
+    """The server's URL in the one form that is stored and compared."""
+    if not text:
+        raise BadConfig("no server: give --server URL or AGENT_SERVER_URL")
+    parts = _split(text)
+    if parts.scheme == "http" and not is_insecure and not _is_loopback(parts.hostname or ""):
+        raise BadConfig(f"{text} is not https: the worker key would cross the network readable (--insecure)")
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text.strip())
+        is_sound = parts.port != 0
+    except ValueError:
+        raise BadConfig(f"server URL {text!r} can't be read") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not is_sound:
+        raise BadConfig(f"server URL {text!r} must look like https://garage.example")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise BadConfig("server URL must have no user, query or fragment")
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    value = environ.get(name, "").lower()
+    if value not in {"", "0", "1", "false", "true", "no", "yes"}:
+        raise BadConfig(f"{name} must be 0 or 1, not {value!r}")
+    return value in {"1", "true", "yes"}
+
+
+def _name(text: str) -> str:
+    name = text.strip()
+    if not name or len(name) > 100 or not name.isprintable():
+        raise BadConfig("name must have 1 to 100 printable characters (--name, AGENT_NAME)")
+    return name
+
+
+def _labels(words: Sequence[str]) -> dict[str, str]:
+    labels = {}
+    for word in words:
+        match = LABEL.fullmatch(word)
+        if not match:
+            raise BadConfig(f"label {word!r} must look like key=value, without spaces")
+        labels[match["key"]] = match["value"]
+    return labels
+
+
+def _number(name: str, text: str | None, default: int, low: int = 1, high: int = MAX_SLOTS) -> int:
+    if text is None or text == "":
+        return default
+    if not re.fullmatch(r"[0-9]{1,19}", text) or not low <= int(text) <= high:
+        raise BadConfig(f"{name} must be a whole number from {low} to {high}, not {text!r}")
+    return int(text)
+
+
+def default_slots() -> int:
+    return max(2, os.cpu_count() or 1)
+
+
+def default_plan_limit() -> int:
+    """A plan needs about half a gigabyte; one is kept for the machine itself."""
+    by_memory = (machine.memory_bytes() - 10**9) // (5 * 10**8)
+    return max(1, min(2 * (os.cpu_count() or 1), by_memory))

@@ -1,0 +1,77 @@
+"""How an attempt ended, in the words of a report. Decides, does nothing."""
+
+from __future__ import annotations
+
+import enum
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+from agent.process import signal_name
+
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
+
+
+class Why(enum.Enum):
+    """Why an attempt is to end before it does so by itself."""
+
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    NO_OUTPUT = "no_output"
+    FENCED = "fenced"  # its lease runs out unrenewed, and its owner wants it to run elsewhere then
+    ABANDONED = "abandoned"  # not ours any more: ended without a report
+
+
+@dataclass(frozen=True)
+class Ending:
+    """`status`, `failure_class` and `error` as report-result knows them."""
+
+    status: str
+    exit_code: int | None = None
+    error: str | None = None
+    failure_class: str | None = None
+    data: Any = None
+    output: str | None = None  # None: the end of the log
+
+
+def by_exit_code(code: int) -> Ending:
+    if code == 0:
+        return Ending("completed", 0)
+    return Ending("failed", code, _code_text(code), "exit_code")
+
+
+def _code_text(code: int) -> str:
+    """A shell says 128 + n for a child that signal n ended."""
+    number = code - 128
+    if 0 < number < signal.NSIG and number in {known.value for known in signal.Signals}:
+        return f"killed by signal {number} ({signal_name(number)})"
+    return f"exit code {code}"
+
+
+def by_wish(why: Why, text: str, code: int | None) -> Ending:
+    """`text` is the limit that was reached, or who cancelled."""
+    if why is Why.CANCELLED:
+        return Ending("cancelled", code, text or "cancelled", "cancelled")
+    if why is Why.FENCED:
+        error = "lost touch with the server: stopped, so that it can run elsewhere"
+        return Ending("failed", code, error, "worker_lost")
+    return Ending("failed", code, text, why.value)
+
+
+def failure(error: str) -> Ending:
+    """Not the task's fault: the agent or its machine couldn't."""
+    return Ending("failed", None, error, "agent_error")
+
+
+def not_started(code: int, error: str) -> Ending:
+    return Ending("failed", code, error, "exit_code")
+
+
+def bad_input(error: str) -> Ending:
+    """The task's own fault, and so classed like an exit code: it would fail in the same way everywhere."""
+    return Ending("failed", None, error, "exit_code")
+
+
+def seconds(value: float) -> str:
+    return f"{value:g} s"

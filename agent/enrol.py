@@ -1,0 +1,50 @@
+"""Becoming a worker: register once, and keep the answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from agent import identity, retry
+from agent.config import Config
+from agent.identity import Identity
+from agent.server import Server, Unreachable
+from agent.session import describe
+
+log = logging.getLogger("agent")
+
+
+def enrol(config: Config, me: Identity, sleep: Callable[[float], None] = time.sleep) -> Identity:
+    """A registered identity, stored before it is used. Repeats until the server is reached.
+
+    Raises Refused where the server says no.
+    """
+    server = Server(config.server_url)
+    body = {
+        **describe(config),
+        "name": config.name,
+        "machine_id": me.machine_id,
+        "nonce": me.nonce,
+        "slots": config.slots,
+        "plan_limit": config.plan_limit,
+        **({"join_token": config.join_token} if config.join_token else {}),
+    }
+    failures = 0
+    while True:
+        try:
+            me = identity.registered(me, server.register(body), config.name)
+        except (Unreachable, ValueError) as error:
+            failures += 1
+            if failures == 1:
+                log.warning("can't register at %s: %s; trying again", config.server_url, error)
+            sleep(retry.delay_s(failures, retry.CAP_S, getattr(error, "retry_after_s", None)))
+        else:
+            _keep(config.storage, me)
+            return me
+
+
+def _keep(storage: Path, me: Identity) -> None:
+    identity.save(storage, me)
+    log.info("registered as %s (worker %s)", me.name, me.worker_id)

@@ -1,0 +1,74 @@
+"""Who this agent is to the server: made once, kept in a file that only its owner can read."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agent import durable, machine
+from agent.config import BadConfig
+
+FILE = "identity.json"
+
+
+@dataclass(frozen=True)
+class Identity:
+    server_url: str
+    nonce: str  # made before registration: a register whose answer was lost gets the same worker again
+    machine_seed: str  # stands in for /etc/machine-id where there is none
+    worker_id: str = ""
+    api_key: str = ""
+    code: str = ""
+    name: str = ""
+
+    @property
+    def is_registered(self) -> bool:
+        return bool(self.worker_id and self.api_key)
+
+    @property
+    def machine_id(self) -> str:
+        return machine.machine_id(self.machine_seed)
+
+
+def prepare(storage: Path, server_url: str) -> Identity:
+    """The stored identity, or a new one without a worker, stored already.
+
+    Raises BadConfig where this storage belongs to a worker of another server.
+    """
+    stored = _load(storage / FILE)
+    if stored is None:
+        stored = Identity(server_url, secrets.token_hex(16), secrets.token_hex(16))
+    if stored.server_url != server_url:
+        if stored.is_registered:
+            raise BadConfig(
+                f"{storage} belongs to a worker of {stored.server_url}: give {server_url} another --storage"
+            )
+        stored = replace(stored, server_url=server_url)
+    save(storage, stored)
+    return stored
+
+
+def save(storage: Path, identity: Identity) -> None:
+    durable.write_json(storage / FILE, asdict(identity))
+
+
+def registered(identity: Identity, answer: dict[str, Any], name: str) -> Identity:
+    """Raises ValueError for an answer without the parts that make a worker."""
+    worker_id, api_key = answer.get("worker_id"), answer.get("api_key")
+    if not isinstance(worker_id, str) or not isinstance(api_key, str) or not worker_id or not api_key:
+        raise ValueError("the server's answer has no worker_id and api_key")
+    code = str(answer.get("code") or "")
+    return replace(identity, worker_id=worker_id, api_key=api_key, code=code, name=name)
+
+
+def _load(path: Path) -> Identity | None:
+    content = durable.read_json(path)
+    if content is None:
+        return None
+    known = {key: str(content.get(key, "")) for key in Identity.__dataclass_fields__}
+    if not known["nonce"] or not known["server_url"]:
+        durable.set_aside(path, "no nonce")
+        return None
+    return Identity(**known)

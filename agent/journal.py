@@ -1,0 +1,129 @@
+"""An attempt's directory, and the journal in it that tells the next agent what this one started."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from agent import durable
+
+# An attempt's id names a directory, so it can't be whatever a server sends.
+SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is needed to run an attempt, or to go on with it. Sizes in bytes, times by clock.now()."""
+
+    offer: dict[str, Any]
+    task: dict[str, Any]
+    boot_id: str
+    prepared_at: float
+    prepared_wall: float  # for people only
+    pid: int | None = None
+    start_time: int | None = None
+    started_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """The files of one attempt."""
+
+    path: Path
+    work: Path = field(init=False)  # the task's working directory
+    script: Path = field(init=False)
+    output: Path = field(init=False)  # raw stdout and stderr
+    began: Path = field(init=False)  # the wrapper's process id, written by itself
+    exit: Path = field(init=False)  # the exit code, written by the wrapper
+    journal: Path = field(init=False)
+    lease: Path = field(init=False)  # when it was last renewed, where the attempt may run elsewhere after it
+
+    def __post_init__(self) -> None:
+        for name in ("work", "script", "output", "began", "exit", "lease"):
+            object.__setattr__(self, name, self.path / name)
+        object.__setattr__(self, "journal", self.path / "journal.json")
+
+    @property
+    def attempt_id(self) -> str:
+        return self.path.name
+
+    def create(self) -> None:
+        """Whatever stood here has no journal, so nothing of it was ever started."""
+        try:
+            self.path.mkdir(mode=0o700)
+        except FileExistsError:
+            self.remove()
+            self.path.mkdir(mode=0o700)
+        self.work.mkdir(mode=0o700)
+
+    def write_journal(self, entry: Entry, *, is_new: bool) -> None:
+        """A new entry is durable when this returns, the directory's own name included."""
+        durable.write_json(self.journal, vars(entry), sync=is_new)
+        if is_new:
+            durable.sync_directory(self.path.parent)
+
+    def read_journal(self) -> Entry | None:
+        """None where there is none, or a damaged one, which is set aside."""
+        content = durable.read_json(self.journal)
+        if content is None:
+            return None
+        try:
+            return _checked(content)
+        except (TypeError, ValueError) as error:
+            durable.set_aside(self.journal, str(error))
+            return None
+
+    def exit_code(self) -> int | None:
+        """None as long as the wrapper hasn't written it; it does so with one short write."""
+        try:
+            text = self.exit.read_text(encoding="ascii").strip()
+            return int(text) if text else None
+        except (OSError, ValueError):
+            return None
+
+    def began_pid(self) -> int | None:
+        try:
+            return int(self.began.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def note_renewal(self, at: float) -> None:
+        with suppress(OSError):
+            durable.write(self.lease, str(at).encode(), sync=False)
+
+    def renewed_at(self) -> float | None:
+        try:
+            return float(self.lease.read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def run_s(self) -> float:
+        """How long an attempt took that ended while no agent watched. From the times of its files: good
+        enough to be shown, and nothing is decided by it."""
+        try:
+            return max(0.0, self.exit.stat().st_mtime - self.began.stat().st_mtime)
+        except OSError:
+            return 0.0
+
+    def remove(self) -> None:
+        """The usual few files one by one, which is several times faster than walking the tree."""
+        try:
+            for path in (self.began, self.exit, self.output, self.script, self.journal):
+                path.unlink(missing_ok=True)
+            self.work.rmdir()
+            self.path.rmdir()
+        except OSError:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _checked(content: dict[str, Any]) -> Entry:
+    """Raises TypeError or ValueError."""
+    for name, kinds in (("offer", (dict,)), ("task", (dict,)), ("pid", (int, NoneType))):
+        if not isinstance(content.get(name), kinds):
+            raise TypeError(f"{name} is missing or of a wrong kind")
+    return Entry(**content)

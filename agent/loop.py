@@ -1,0 +1,391 @@
+"""sync → start, cancel, drain. Everything the agent holds, and the one call that keeps it in step.
+
+At most two calls are on their way. One is parked at the server; when there is news a second goes out at once,
+and the server ends the first. News that comes while both are out waits for one of them: it gathers by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agent import clock, retry
+from agent.answer import objects, offset, strings
+from agent.attempt import Attempt, Lease
+from agent.ending import Why
+from agent.notices import Notices
+from agent.server import Refused, Server, Unreachable
+
+log = logging.getLogger("agent")
+
+WAIT_S = 25.0
+FIRST = 1  # not held, so that a person at the terminal learns at once where this worker stands
+IN_FLIGHT = 2
+MAX_REPORTS = 32
+MAX_TAIL_BYTES = 512 * 1024
+# With every slot taken the server has nothing to offer: the next call may wait a little for the first report.
+FULL_PAUSE_S = 0.1
+# While others run, a report waits this long for company: a call costs both sides more than a report in it.
+GATHER_S = 0.002
+PENDING_PAUSE_S = 0.5
+BLOCKED_S = 60.0
+QUICK_S = 0.2
+PENDING = "urn:garageswarm:error:worker-pending"
+ANSWERED = frozenset({200, 400, 409})  # a report that got one of these is done with
+# Its log isn't all there, or something of it makes no sense to the server.
+REJECTED = frozenset({412, 413, 422})
+ORDERS = ("offers", "reported", "cancel", "unknown")
+TOO_MUCH = frozenset({400, 413, 422})
+
+
+class Crew(Protocol):
+    """Who does what the loop is told."""
+
+    def take(self, raw: dict[str, Any]) -> Attempt | None:
+        """An attempt that has been set going; None for what isn't to be started."""
+
+    def clean(self, attempts: list[Attempt]) -> None: ...
+    def watch(self, attempt_ids: Iterable[str]) -> None: ...
+    def declaration(self) -> dict[str, Any]:
+        """What the first sync of a session adds: what this agent is and can do."""
+
+    def situation(self) -> dict[str, Any]:
+        """What every sync says: session_id, boot_id, slots, plan_limit, metrics."""
+
+    def is_able(self) -> bool:
+        """Whether this machine can take new work at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One sync on its way."""
+
+    number: int
+    sent_at: float
+    held: list[Attempt]
+    reports: list[Attempt]
+    is_accepting: bool
+    is_declaring: bool
+    has_news: bool
+
+
+class Loop:
+    def __init__(self, server: Server, crew: Crew, slots: int, notices: Notices) -> None:
+        self._server = server
+        self._crew = crew
+        self._slots = slots
+        self._notices = notices
+        self._changed = threading.Condition()
+        self._held: dict[str, Attempt] = {}
+        self._ready: dict[str, Attempt] = {}  # of these the report can be sent
+        self._news = 0
+        self._told = 0  # the news that the last call carried
+        self._in_flight = 0
+        self._calls = 0
+        self._not_before = 0.0
+        self._rest_until = 0.0
+        self._gather_until = 0.0
+        self._failures = 0
+        self._untaken = 0  # reports in a row that were neither taken nor refused
+        self._hollow = 0  # answers in a row that said nothing and came too soon
+        self._is_urgent = False  # there is news that doesn't wait for a better moment
+        self._report_limit = MAX_REPORTS
+        self._has_declared = False
+        self._lease_s = Lease.seconds
+        self._is_drained = False  # by the server
+        self._is_stopping = False  # by a signal here
+        self._is_over = False
+
+    # Told by others.
+
+    def hold(self, attempt: Attempt) -> None:
+        """An attempt of an earlier session."""
+        with self._changed:
+            self._held[attempt.attempt_id] = attempt
+
+    def report(self, attempt: Attempt) -> None:
+        """It has ended, and its report can be sent."""
+        with self._changed:
+            if attempt.attempt_id in self._held:
+                if not self._ready:
+                    self._gather_until = clock.now() + GATHER_S
+                self._ready[attempt.attempt_id] = attempt
+                self._tell()
+
+    def drop(self, attempt: Attempt) -> None:
+        """Not held any more, and never reported."""
+        with self._changed:
+            self._held.pop(attempt.attempt_id, None)
+            self._tell()
+
+    def stop_accepting(self) -> None:
+        with self._changed:
+            self._is_stopping = True
+            self._tell()
+
+    def end(self) -> None:
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+
+    def held(self) -> list[Attempt]:
+        with self._changed:
+            return list(self._held.values())
+
+    def _tell(self) -> None:
+        self._news += 1
+        self._is_urgent = True
+        self._changed.notify_all()
+
+    # One step.
+
+    def run(self) -> None:
+        """Until `end`. An error that nobody expected costs a pause, never the loop."""
+        while not self._is_over:
+            try:
+                self.step()
+            except Exception:
+                log.exception("sync: an error that nobody expected")
+                with self._changed:
+                    self._delay(retry.CAP_BUSY_S)
+
+    def step(self, timeout_s: float | None = None) -> bool:
+        """Wait until a call is due, make it, act on its answer. False where none was due in `timeout_s`."""
+        call = self._next_call(timeout_s)
+        if call is None:
+            return False
+        try:
+            answer = self._server.sync(self._body(call), WAIT_S if call.number > FIRST else 0.0)
+        except (Unreachable, Refused) as error:
+            self._failed(call, error)
+        except BaseException:
+            self._failed(call, Unreachable("the call broke off"))
+            raise
+        else:
+            self._answered(call, answer)
+        return True
+
+    def _next_call(self, timeout_s: float | None) -> Call | None:
+        until = None if timeout_s is None else clock.now() + timeout_s
+        with self._changed:
+            while not self._is_over:
+                pause_s = self._pause_s()
+                if pause_s == 0:
+                    return self._open_call()
+                left = None if until is None else until - clock.now()
+                if left is not None and left <= 0:
+                    return None
+                self._changed.wait(min((one for one in (pause_s, left) if one is not None), default=None))
+        return None
+
+    def _pause_s(self) -> float | None:
+        """0: a call is due. None: only a change makes one due."""
+        if self._in_flight >= IN_FLIGHT or (self._in_flight and self._news == self._told):
+            return None
+        due = self._gathered_at() if self._is_urgent else self._rest_until
+        return max(0.0, max(due, self._not_before) - clock.now())
+
+    def _gathered_at(self) -> float:
+        is_alone = not self._ready or len(self._ready) >= min(len(self._held), self._report_limit)
+        return 0.0 if is_alone else self._gather_until
+
+    def _open_call(self) -> Call:
+        self._calls += 1
+        self._in_flight += 1
+        has_news, self._told = self._news != self._told, self._news
+        self._is_urgent = False
+        return Call(
+            number=self._calls,
+            sent_at=clock.now(),
+            held=list(self._held.values()),
+            reports=self._pick_reports(),
+            is_accepting=not self._is_stopping and not self._is_drained and self._crew.is_able(),
+            is_declaring=not self._has_declared,
+            has_news=has_news,
+        )
+
+    def _pick_reports(self) -> list[Attempt]:
+        picked: list[Attempt] = []
+        tail_bytes = 0
+        now = clock.now()
+        for attempt in self._ready.values():
+            if attempt.report_not_before > now:
+                continue
+            tail_bytes += attempt.log.unsent()
+            if len(picked) == self._report_limit or (picked and tail_bytes > MAX_TAIL_BYTES):
+                break
+            picked.append(attempt)
+        for attempt in picked:
+            del self._ready[attempt.attempt_id]
+        return picked
+
+    def _body(self, call: Call) -> dict[str, Any]:
+        return {
+            **self._crew.situation(),
+            **(self._crew.declaration() if call.is_declaring else {}),
+            "accepting": call.is_accepting,
+            "held": [attempt.attempt_id for attempt in call.held],
+            "reports": [attempt.report_body() for attempt in call.reports],
+        }
+
+    # Its answer.
+
+    def _answered(self, call: Call, answer: dict[str, Any]) -> None:
+        with self._changed:
+            self._close_call()
+            self._failures = 0
+            self._has_declared = True
+            self._report_limit = min(2 * self._report_limit, MAX_REPORTS)
+            self._notices.connected()
+            self._renew(call, answer)
+            is_new = self._settle_reports(call, objects(answer, "reported"))
+            is_new |= self._end_what_is_wanted(answer)
+            is_new |= self._take_offers(objects(answer, "offers"), call.sent_at)
+            self._take_levels(call, answer)
+            self._pace(call, is_new=is_new)
+
+    def _close_call(self) -> None:
+        self._in_flight -= 1
+        self._changed.notify_all()
+
+    def _renew(self, call: Call, answer: dict[str, Any]) -> None:
+        lease_s = answer.get("lease_s")
+        unknown = set(strings(answer, "unknown"))
+        if isinstance(lease_s, int | float) and lease_s > 0:
+            self._lease_s = float(lease_s)
+        for attempt in call.held:
+            if isinstance(lease_s, int | float) and lease_s > 0:
+                attempt.lease.seconds = self._lease_s
+                if attempt.attempt_id not in unknown:
+                    attempt.lease_renewed(call.sent_at)
+
+    def _settle_reports(self, call: Call, reported: list[dict[str, Any]]) -> bool:
+        """→ whether the answer had a word about any report."""
+        answers = {str(one.get("attempt_id")): one for one in reported}
+        done = []
+        for attempt in call.reports:
+            answer = answers.get(attempt.attempt_id, {})
+            if answer.get("status") in ANSWERED:
+                done.append(attempt)
+                self._held.pop(attempt.attempt_id, None)
+                self._notices.settled(attempt, answer)
+            elif answer.get("status") in REJECTED:
+                attempt.reject(offset(answer))
+            else:
+                self._put_back(attempt)
+        if done:
+            self._untaken = 0
+            self._crew.clean(done)
+        return bool(answers)
+
+    def _put_back(self, attempt: Attempt) -> None:
+        """Not taken and not refused: to be sent again, not at once."""
+        self._ready[attempt.attempt_id] = attempt
+        self._untaken += 1
+        self._delay(retry.delay_s(self._untaken, retry.CAP_BUSY_S))
+        self._tell()
+
+    def _end_what_is_wanted(self, answer: dict[str, Any]) -> bool:
+        """→ whether any of it was not known already."""
+        is_new = False
+        for attempt_id in strings(answer, "unknown"):
+            if attempt_id in self._held:
+                is_new |= self._held[attempt_id].wish.why is not Why.ABANDONED
+                self._held[attempt_id].lease_lost()
+        for wish in objects(answer, "cancel"):
+            attempt = self._held.get(str(wish.get("attempt_id")))
+            if attempt is not None:
+                is_new |= attempt.wish.why is None
+                attempt.cancel(str(wish.get("reason") or ""))
+        return is_new
+
+    def _take_offers(self, offers: list[dict[str, Any]], sent_at: float) -> bool:
+        """→ whether any of them was taken."""
+        before = len(self._held)
+        for raw in offers:
+            if self._is_over or str(raw.get("attempt_id")) in self._held:
+                continue
+            attempt = self._crew.take(raw)
+            if attempt is not None:
+                attempt.lease.seconds, attempt.lease.renewed_at = self._lease_s, sent_at
+                self._held[attempt.attempt_id] = attempt
+                self._news += 1
+        if offers and len(self._held) >= self._slots and not self._ready:
+            self._rest_until = clock.now() + FULL_PAUSE_S
+        return len(self._held) > before
+
+    def _take_levels(self, call: Call, answer: dict[str, Any]) -> None:
+        """What holds until it is said otherwise. An answer cut short by a newer call knows nothing of it."""
+        if call.number != self._calls and not any(answer.get(name) for name in ORDERS):
+            return
+        if isinstance(answer.get("drain"), bool) and answer["drain"] != self._is_drained:
+            self._is_drained = answer["drain"]
+            self._notices.drained(self._is_drained)
+            self._tell()
+        if isinstance(answer.get("stream"), list):
+            self._crew.watch(strings(answer, "stream"))
+        self._notices.announced(answer.get("announce"))
+
+    def _pace(self, call: Call, *, is_new: bool) -> None:
+        """A server that doesn't hold our calls, or repeats what we know, isn't asked in a circle. News still
+        goes out at once."""
+        is_quick = clock.now() - call.sent_at < QUICK_S and call.number > FIRST
+        if is_new or call.has_news or not is_quick:
+            self._hollow = 0
+        elif call.number == self._calls:
+            self._hollow += 1
+            self._rest_until = clock.now() + retry.delay_s(self._hollow, retry.CAP_BUSY_S)
+
+    # Its failure.
+
+    def _failed(self, call: Call, error: Unreachable | Refused) -> None:
+        with self._changed:
+            self._close_call()
+            for attempt in call.reports:
+                self._ready[attempt.attempt_id] = attempt
+            if call.reports:
+                self._tell()
+            if isinstance(error, Unreachable):
+                self._retry_later(str(error), error.retry_after_s)
+            else:
+                self._refused(call, error)
+
+    def _refused(self, call: Call, error: Refused) -> None:
+        if error.type == PENDING:
+            self._notices.pending()
+            self._delay(call.sent_at + PENDING_PAUSE_S - clock.now())
+        elif error.status in {401, 403}:
+            self._notices.blocked(str(error))
+            self._delay(retry.around(BLOCKED_S))
+        else:
+            if error.status in TOO_MUCH and call.reports:
+                self._single_out(call.reports)
+            self._retry_later(str(error), None)
+
+    def _single_out(self, reports: list[Attempt]) -> None:
+        """One report that the server can't read mustn't keep the others, or the leases from being renewed: send
+        them one at a time, and leave the one that is refused alone out for a while."""
+        self._report_limit = 1
+        if len(reports) == 1:
+            reports[0].report_not_before = clock.now() + retry.around(BLOCKED_S)
+
+    def _retry_later(self, message: str, retry_after_s: float | None) -> None:
+        self._failures += 1
+        self._notices.unreachable(message)
+        self._give_up_old_reports()
+        cap_s = retry.CAP_BUSY_S if self._held else retry.CAP_S
+        self._delay(retry.delay_s(self._failures, cap_s, retry_after_s))
+
+    def _give_up_old_reports(self) -> None:
+        now = clock.now()
+        old = [one for one in self._ready.values() if now - one.log.ended_at > retry.REPORT_KEPT_S]
+        for attempt in old:
+            del self._ready[attempt.attempt_id], self._held[attempt.attempt_id]
+            self._notices.given_up(attempt)
+        self._crew.clean(old)
+
+    def _delay(self, seconds: float) -> None:
+        self._not_before = max(self._not_before, clock.now() + seconds)

@@ -1,0 +1,114 @@
+"""An attempt whose tool is a process: begin it, or go on with what an earlier agent began."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from agent import clock, ending, environment, orphans, process
+from agent.ending import Ending
+from agent.journal import Entry, Place
+from agent.offer import Offer
+from agent.process import Process
+from agent.tools import Command, NotStartable, ProcessTool
+from agent.watch import Deadline, Watch, Wish
+
+Deadlines = Callable[[float], Iterable[Deadline]]
+
+
+class ProcessRun:
+    """`deadlines` gives the limits of a process that started at the time it is called with."""
+
+    def __init__(self, offer: Offer, place: Place, wish: Wish, boot_id: str, deadlines: Deadlines) -> None:
+        self._offer = offer
+        self._place = place
+        self._wish = wish
+        self._boot_id = boot_id
+        self._deadlines = deadlines
+        self.run_s = 0.0  # how long the process took
+
+    def begin(self, tool: ProcessTool, task: dict[str, Any]) -> Ending:
+        """A new attempt: its journal is durable before anything is started."""
+        self._place.create()
+        entry = Entry(self._offer.to_dict(), task, self._boot_id, clock.now(), time.time())
+        self._place.write_journal(entry, is_new=True)
+        return self._start(tool, entry)
+
+    def resume(self, tool: ProcessTool, entry: Entry) -> Ending:
+        """An attempt of an earlier agent: still running, ended meanwhile, never begun, or gone."""
+        if self._place.exit_code() is not None:
+            return self._ended_meanwhile()
+        if entry.boot_id != self._boot_id:
+            return ending.failure("the machine restarted while the task ran")
+        found = self._find(entry)
+        if found is not None:
+            return self._watch(tool, found, entry.started_at or entry.prepared_at)
+        if self._place.exit_code() is not None:  # it ended while we looked
+            return self._ended_meanwhile()
+        has_begun = entry.pid is not None or self._place.began.exists()
+        if has_begun or orphans.leftovers(self._offer.attempt_id):
+            orphans.end_all(self._offer.attempt_id, None)
+            return ending.failure("the process vanished without an exit code")
+        return self._start(tool, entry)
+
+    def _start(self, tool: ProcessTool, entry: Entry) -> Ending:
+        task_input = entry.task.get("input") or {}
+        try:
+            path = environment.base()["PATH"]
+            command = tool.command(task_input, self._place.path, path)
+            started = self._started(command)
+        except NotStartable as error:
+            return ending.not_started(error.code, str(error))
+        except OSError as error:
+            return ending.failure(f"could not start: {error.strerror or error}")
+        started_at = clock.now()
+        noted = replace(entry, pid=started.pid, start_time=started.start_time, started_at=started_at)
+        self._place.write_journal(noted, is_new=False)
+        return self._watch(tool, started, started_at)
+
+    def _started(self, command: Command) -> Process:
+        return process.start(command.argv, environment.for_task(self._offer, command.env), self._place)
+
+    def _watch(self, tool: ProcessTool, watched: Process, started_at: float) -> Ending:
+        watch = Watch(watched, self._wish, lambda: self._deadlines(started_at))
+        why = watch.until_end(tool.ladder)
+        self.run_s = clock.now() - started_at
+        if why is None and watched.is_own:
+            orphans.after_normal_end(self._offer.attempt_id, watched.pid)
+        else:
+            orphans.end_all(self._offer.attempt_id, watched.pid)
+        if why is not None and not watched.has_ended():
+            return ending.failure("the process could not be ended")
+        status = watched.collect()
+        code = self._place.exit_code()
+        if why is not None:
+            return ending.by_wish(why, self._wish.text, code)
+        return _by_itself(code, status)
+
+    def _ended_meanwhile(self) -> Ending:
+        orphans.end_all(self._offer.attempt_id, None)
+        self.run_s = self._place.run_s()
+        return _by_itself(self._place.exit_code(), None)
+
+    def _find(self, entry: Entry) -> Process | None:
+        """The wrapper that is still running. Where an agent died before it could note the process, by what
+        the process says of itself."""
+        if entry.pid is not None:
+            return process.attach(entry.pid, entry.start_time)
+        began = self._place.began_pid()
+        pids = orphans.leftovers(self._offer.attempt_id) if began is None else [began]
+        for pid in orphans.belonging(pids, self._offer.attempt_id, None):
+            if process.is_session_leader(pid):
+                return process.attach(pid, process.start_time_of(pid))
+        return None
+
+
+def _by_itself(code: int | None, status: int | None) -> Ending:
+    """`code` is what the wrapper wrote; `status` what the system says of the wrapper, -n for signal n."""
+    if code is not None:
+        return ending.by_exit_code(code)
+    if status is None:
+        return ending.failure("the process vanished without an exit code")
+    return ending.by_exit_code(status if status >= 0 else 128 - status)

@@ -1,0 +1,175 @@
+"""One method per endpoint, no policy: what repeats, and when, is decided elsewhere."""
+
+from __future__ import annotations
+
+import json
+import threading
+import zlib
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from agent import __version__, retry
+from agent.answer import offset
+
+CONNECT_S = 10.0
+READ_S = 30.0
+COMPRESS_FROM_BYTES = 256
+JSON_TYPES = frozenset({"application/json", "application/problem+json"})
+
+
+class Unreachable(Exception):
+    """No answer of ours: network, a proxy's page, a redirect, 429, 5xx. To be repeated."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Refused(Exception):
+    """The server's own no. `type`, `detail` and `next_offset` as in its problem details."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        self.status = status
+        self.type = str(problem.get("type", ""))
+        self.detail = str(problem.get("detail") or problem.get("title") or "")
+        self.next_offset = offset(problem)
+        super().__init__(f"{status} {self.detail}".strip())
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keeps requests from taking a password out of ~/.netrc, which only happens where no auth is set."""
+    return request
+
+
+def gzip(content: bytes) -> bytes:
+    packer = zlib.compressobj(level=1, wbits=31)
+    return packer.compress(content) + packer.flush()
+
+
+class Server:
+    """Every method raises Unreachable or Refused. Safe to use from several threads."""
+
+    def __init__(self, url: str, worker_id: str = "", api_key: str = "") -> None:
+        self.url = url
+        self.worker_id = worker_id
+        self._api_key = api_key
+        self._local = threading.local()
+
+    def register(self, body: dict[str, Any]) -> dict[str, Any]:
+        """→ `{worker_id, api_key, status, code}`"""
+        return self._json("POST", "/api/v1/workers/register", body)
+
+    def sync(self, body: dict[str, Any], wait_s: float) -> dict[str, Any]:
+        path = f"/api/v1/workers/{quote(self.worker_id, safe='')}/sync"
+        return self._json("POST", path, {**body, "wait_s": wait_s}, read_s=wait_s + 10)
+
+    def task_data(self, data_url: str) -> dict[str, Any]:
+        """`data_url` is a path of ours: anything else would carry the key to another place."""
+        if not data_url.startswith("/api/v1/"):
+            raise Refused(400, {"detail": f"data_url {data_url!r} is not a path of the API"})
+        return self._json("GET", data_url)
+
+    def log_chunk(self, task_id: str, attempt_id: str, at: int, content: bytes) -> dict[str, Any]:
+        """→ `{status, next_offset, saved_bytes, cancel}`; `at` counts unpacked bytes."""
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "X-Log-Attempt": attempt_id,
+            "X-Log-Offset": str(at),
+            "X-Log-Phase": "run",
+            "X-Log-SHA256": sha256(content).hexdigest(),
+        }
+        if len(content) > COMPRESS_FROM_BYTES:
+            content = gzip(content)
+            headers["Content-Encoding"] = "gzip"
+        return self._call("POST", f"{_task(task_id)}/logs/chunk", content, headers)
+
+    def put_status(self, task_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """`{attempt_id, stage, step, message, progress}` → `{cancel}`"""
+        return self._json("PUT", f"{_task(task_id)}/status", body)
+
+    def _json(
+        self, method: str, path: str, body: dict[str, Any] | None = None, read_s: float = READ_S
+    ) -> dict[str, Any]:
+        content = None if body is None else json.dumps(body).encode()
+        return self._call(method, path, content, {"Content-Type": "application/json"}, read_s)
+
+    def _call(
+        self, method: str, path: str, content: bytes | None, headers: dict[str, str], read_s: float = READ_S
+    ) -> dict[str, Any]:
+        try:
+            response = self._session().request(
+                method,
+                self.url + path,
+                data=content,
+                headers=headers,
+                timeout=(CONNECT_S, read_s),
+                allow_redirects=False,  # requests would carry the worker key along to any host
+            )
+        except (OSError, HTTPError, ValueError) as error:
+            raise Unreachable(_shortly(error)) from error
+        return _answer(response)
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.auth = _no_auth
+            session.headers["User-Agent"] = f"garageswarm-agent/{__version__}"
+            session.headers["Accept"] = "application/json"
+            if self._api_key:
+                session.headers["X-Worker-API-Key"] = self._api_key
+        return session
+
+
+def _task(task_id: str) -> str:
+    return f"/api/v1/agents/tasks/{quote(task_id, safe='')}"
+
+
+def _answer(response: requests.Response) -> dict[str, Any]:
+    status = response.status_code
+    body = _body(response)
+    if body is None:
+        raise Unreachable(_not_ours(response), _retry_after(response))
+    if 200 <= status < 300:
+        return body
+    if retry.is_repeated(status):
+        raise Unreachable(f"the server says {status}", _retry_after(response))
+    raise Refused(status, body)
+
+
+def _body(response: requests.Response) -> dict[str, Any] | None:
+    """The JSON object of an answer, None where it isn't one of ours."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind not in JSON_TYPES or 300 <= response.status_code < 400:
+        return None
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _not_ours(response: requests.Response) -> str:
+    if 300 <= response.status_code < 400:
+        return f"redirected to {response.headers.get('Location', '?')}, which is never followed"
+    return f"an answer ({response.status_code}) that isn't the server's"
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    """Seconds; the form with a date is left out, because this machine's wall clock may be wrong."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() else None
+
+
+def _shortly(error: BaseException) -> str:
+    """The innermost cause: requests wraps `Connection refused` in three layers."""
+    inner: BaseException = error
+    while True:
+        deeper = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__
+        if not isinstance(deeper, BaseException) or deeper is inner:
+            return str(inner) or type(inner).__name__
+        inner = deeper

@@ -1,0 +1,130 @@
+"""What a task can run. One module each, with its instance in `TOOL`; a new file here is a new tool."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+Input = Mapping[str, Any]
+
+
+class BadInput(Exception):
+    """The task's arguments can't be used; the message says which, and why."""
+
+
+class NotStartable(Exception):
+    """The command isn't there or can't be executed. `code` as a shell would give it."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Stopped(Exception):
+    """Raised inside an inline tool when its task is cancelled or out of time."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """`argv[0]` is an absolute path; `env` is what the task adds to its environment."""
+
+    argv: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """`error` set: the task failed. `data` is anything that JSON can carry."""
+
+    output: str = ""
+    data: Any = None
+    error: str | None = None
+
+
+class Job(Protocol):
+    """What an inline tool may do to the outside."""
+
+    def log(self, line: str) -> None:
+        """Append a line to the task's log."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait; raises Stopped as soon as the task shall end."""
+
+
+class Tool(ABC):
+    """`schema` is the JSON Schema of the input, for forms and for the server's check."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    title: ClassVar[str]
+    description: ClassVar[str]
+    schema: ClassVar[dict[str, Any]]
+    # Running it twice harms nothing: no journal, no spool.
+    repeatable: ClassVar[bool] = False
+    # How its process is ended: signal, seconds until the next one.
+    ladder: ClassVar[list[tuple[int, float]]] = [(signal.SIGTERM, 10.0), (signal.SIGKILL, 0.0)]
+
+    @abstractmethod
+    def check(self, task_input: Input) -> None:
+        """The agent's own look at what the server has checked already. Raises BadInput."""
+
+    def declaration(self) -> dict[str, Any]:
+        """`{name, version, title, description, schema}`, as register and sync carry it."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "title": self.title,
+            "description": self.description,
+            "schema": self.schema,
+        }
+
+
+class ProcessTool(Tool):
+    @abstractmethod
+    def command(self, task_input: Input, directory: Path, path: str) -> Command:
+        """What to start; files it needs go to `directory`, `path` is where programs are looked for.
+
+        Raises NotStartable, or OSError where a file can't be written.
+        """
+
+
+class InlineTool(Tool):
+    @abstractmethod
+    def run(self, task_input: Input, job: Job) -> Result: ...
+
+
+@functools.lru_cache(maxsize=1)
+def registry() -> dict[str, Tool]:
+    found = {}
+    for module in pkgutil.iter_modules(__path__):
+        tool: Tool = importlib.import_module(f"{__name__}.{module.name}").TOOL
+        found[tool.name] = tool
+    return found
+
+
+def refuse_unknown(task_input: Input, known: Mapping[str, Any]) -> None:
+    unknown = sorted(set(task_input) - set(known))
+    if unknown:
+        raise BadInput(f"unknown input: {', '.join(map(str, unknown))}")
+
+
+def checked_text(name: str, value: object, limit: int) -> str:
+    """`value` as a string of at most `limit` bytes that a file or an argument can hold. Raises BadInput."""
+    if not isinstance(value, str):
+        raise BadInput(f"{name} must be a string")
+    try:
+        size = len(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise BadInput(f"{name} must be valid Unicode") from None
+    if size > limit:
+        raise BadInput(f"{name} must have at most {limit} bytes, not {size}")
+    if "\0" in value:
+        raise BadInput(f"{name} must not contain NUL")
+    return value

@@ -1,0 +1,1 @@
+"""Speed, measured on real processes: `make bench`."""

@@ -1,0 +1,299 @@
+"""A control plane that speaks the agent's wire on loopback, and can be told to misbehave."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Answer:
+    """`kind` other than JSON makes it an answer that isn't the server's."""
+
+    status: int
+    body: Json | str = field(default_factory=dict)
+    kind: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def problem(status: int, name: str = "about:blank", detail: str = "", **members: Any) -> Answer:
+    body = {"type": name, "title": name, "status": status, "detail": detail, **members}
+    return Answer(status, body, "application/problem+json")
+
+
+@dataclass(eq=False)
+class FakeAttempt:
+    offer: Json
+    data: Json
+    log: bytearray = field(default_factory=bytearray)
+    reports: list[Json] = field(default_factory=list)
+    chunk_times: list[float] = field(default_factory=list)
+    is_offered: bool = False
+    is_held: bool = False
+    is_ended: bool = False
+    cancel_reason: str | None = None
+
+    @property
+    def report(self) -> Json:
+        return self.reports[-1]
+
+
+class FakeServer:
+    """Use as a context manager. `misbehave(method, path)` may give an Answer instead of the real one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Condition()
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.registrations: list[Json] = []
+        self.syncs: list[Json] = []
+        self.attempts: dict[str, FakeAttempt] = {}
+        self.is_pending = False
+        self.is_draining = False
+        self.misbehave: Callable[[str, str], Answer | None] = lambda method, path: None
+        self.judge_report: Callable[[FakeAttempt, Json], Json | None] = lambda attempt, report: None
+        self.judge_chunk: Callable[[FakeAttempt, int, bytes], Answer | None] = lambda *_: None
+        self.unknown: set[str] = set()
+        self.stream: list[str] = []
+        self.most_parked = 0
+        self._parked = 0
+        self._newest = 0
+        self._queue: deque[FakeAttempt] = deque()
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def __enter__(self) -> FakeServer:
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self._newest += 1_000_000
+            self.lock.notify_all()
+        self._http.shutdown()
+        self._http.server_close()
+
+    # What a test says.
+
+    def submit(self, tool: str, task_input: Json, *, fetch: bool = False, **more: Any) -> FakeAttempt:
+        task_id, attempt_id = str(uuid.uuid4()), str(uuid.uuid4())
+        offer = {
+            "task_id": task_id,
+            "attempt_id": attempt_id,
+            "attempt": 1,
+            "tool": tool,
+            "timeout_s": 60,
+            "on_lost": "fail",
+            "data_url": f"/api/v1/agents/tasks/{task_id}/data?attempt_id={attempt_id}",
+            **more,
+        }
+        data = {"task": {"id": task_id, "attempt_id": attempt_id, "tool": tool, "input": task_input}}
+        if not fetch:
+            offer["data"] = data
+        attempt = FakeAttempt(offer, data)
+        with self.lock:
+            self.attempts[attempt_id] = attempt
+            self._queue.append(attempt)
+            self.lock.notify_all()
+        return attempt
+
+    def offer_again(self, attempt: FakeAttempt) -> None:
+        with self.lock:
+            self._queue.append(attempt)
+            self.lock.notify_all()
+
+    def cancel(self, attempt: FakeAttempt, reason: str = "asked for by ada") -> None:
+        with self.lock:
+            attempt.cancel_reason = reason
+            self.lock.notify_all()
+
+    def disown(self, attempt: FakeAttempt) -> None:
+        with self.lock:
+            self.unknown.add(attempt.offer["attempt_id"])
+            self.lock.notify_all()
+
+    def drain(self) -> None:
+        with self.lock:
+            self.is_draining = True
+            self.lock.notify_all()
+
+    def approve(self) -> None:
+        with self.lock:
+            self.is_pending = False
+            self.lock.notify_all()
+
+    def paths(self, ending: str) -> list[str]:
+        with self.lock:
+            return [path for _, path, _ in self.requests if path.partition("?")[0].endswith(ending)]
+
+    # The wire.
+
+    def answer(self, method: str, path: str, headers: dict[str, str], content: bytes) -> Answer:
+        with self.lock:
+            self.requests.append((method, path, headers))
+        instead = self.misbehave(method, path)
+        if instead is not None:
+            return instead
+        route, _, query = path.partition("?")
+        if route.endswith("/register"):
+            return self._register(json.loads(content))
+        if headers.get("x-worker-api-key") != "gsw_key":
+            return problem(401, "urn:garageswarm:error:unauthorized")
+        return self._answer_worker(route, query, headers, content)
+
+    def _answer_worker(self, route: str, query: str, headers: dict[str, str], content: bytes) -> Answer:
+        if route.endswith("/sync"):
+            return self._sync(json.loads(content))
+        if route.endswith("/logs/chunk"):
+            return self._chunk(headers, content)
+        if route.endswith("/data"):
+            return Answer(200, self.attempts[query.removeprefix("attempt_id=")].data)
+        return problem(404)
+
+    def _register(self, body: Json) -> Answer:
+        with self.lock:
+            self.registrations.append(body)
+        status = "pending" if self.is_pending else "approved"
+        body = {"worker_id": "w-1", "api_key": "gsw_key", "status": status, "code": "ABC-DEF"}
+        return Answer(201, body)
+
+    def _sync(self, body: Json) -> Answer:
+        with self.lock:
+            self._newest += 1
+            mine = self._newest
+            self._parked += 1
+            self.most_parked = max(self.most_parked, self._parked)
+            self.lock.notify_all()
+            self.syncs.append(body)
+            try:
+                return self._held_answer(body, mine)
+            finally:
+                self._parked -= 1
+
+    def _held_answer(self, body: Json, mine: int) -> Answer:
+        reported = [self._report(report) for report in body["reports"]]
+        for attempt_id in body["held"]:
+            if attempt_id in self.attempts:
+                self.attempts[attempt_id].is_held = True
+        until = time.monotonic() + body["wait_s"]
+        told_drain = False
+        while True:
+            if self.is_pending:
+                answer: Json = {}
+            else:
+                answer = self._orders(body, reported)
+                told_drain = self.is_draining and body["accepting"]
+            if any(answer.values()) or told_drain or mine != self._newest or time.monotonic() >= until:
+                break
+            self.lock.wait(until - time.monotonic())
+        if self.is_pending:
+            return problem(403, "urn:garageswarm:error:worker-pending")
+        levels = {"stream": self.stream, "drain": self.is_draining, "announce": None}
+        return Answer(200, {**answer, **levels, "lease_s": 120, "lost_after_s": 600})
+
+    def _orders(self, body: Json, reported: list[Json]) -> Json:
+        running = sum(a.is_offered and not a.is_ended for a in self.attempts.values())
+        offers: list[Json] = []
+        while self._queue and body["accepting"] and running + len(offers) < body["slots"]:
+            attempt = self._queue.popleft()
+            attempt.is_offered = True
+            offers.append(attempt.offer)
+        held = [self.attempts[one] for one in body["held"] if one in self.attempts]
+        cancel = [
+            {"attempt_id": one.offer["attempt_id"], "reason": one.cancel_reason}
+            for one in held
+            if one.cancel_reason and not one.is_ended
+        ]
+        unknown = [one for one in body["held"] if one in self.unknown or one not in self.attempts]
+        return {"offers": offers, "cancel": cancel, "unknown": unknown, "reported": reported}
+
+    def _report(self, report: Json) -> Json:
+        name = {"attempt_id": report["attempt_id"]}
+        attempt = self.attempts.get(report["attempt_id"])
+        if attempt is None:
+            return {**name, "status": 400, "detail": "Task not found or not assigned to this worker"}
+        judged = self.judge_report(attempt, report)
+        if judged is not None:
+            return {**name, **judged}
+        tail = report.get("log_tail")
+        if tail:
+            raw = base64.b64decode(tail["content_base64"]) if "content_base64" in tail else None
+            self._append(attempt, tail["offset"], raw if raw is not None else tail["content"].encode())
+        if report.get("log_size", len(attempt.log)) != len(attempt.log):
+            return {**name, "status": 412, "next_offset": len(attempt.log)}
+        attempt.reports.append(report)
+        attempt.is_ended = True
+        self.lock.notify_all()
+        return {**name, "status": 200, "new_status": report["status"]}
+
+    def _chunk(self, headers: dict[str, str], content: bytes) -> Answer:
+        if headers.get("content-encoding") == "gzip":
+            content = gzip.decompress(content)
+        if sha256(content).hexdigest() != headers["x-log-sha256"]:
+            return problem(422)
+        attempt = self.attempts[headers["x-log-attempt"]]
+        offset = int(headers["x-log-offset"])
+        judged = self.judge_chunk(attempt, offset, content)
+        if judged is not None:
+            return judged
+        with self.lock:
+            attempt.chunk_times.append(time.monotonic())
+            if not self._append(attempt, offset, content):
+                return problem(416, next_offset=len(attempt.log))
+            self.lock.notify_all()
+            cancel = attempt.cancel_reason is not None
+        end = len(attempt.log)
+        return Answer(
+            200, {"status": "ok", "next_offset": end, "saved_bytes": len(content), "cancel": cancel}
+        )
+
+    def _append(self, attempt: FakeAttempt, offset: int, content: bytes) -> bool:
+        if offset > len(attempt.log):
+            return False
+        attempt.log += content[len(attempt.log) - offset :]
+        return True
+
+
+def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1
+        disable_nagle_algorithm = True
+
+        def _serve(self) -> None:
+            size = int(self.headers.get("Content-Length") or 0)
+            content = self.rfile.read(size)
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            answer = server.answer(self.command, self.path, headers, content)
+            body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+            self.send_response(answer.status)
+            for name, value in {"Content-Type": answer.kind, **answer.headers}.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body.encode())))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        do_GET = do_POST = do_PUT = _serve  # noqa: N815 - the base class wants these names
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler

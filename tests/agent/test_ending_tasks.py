@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from agent import orphans, process
+from agent.ending import Why
+from agent.journal import Place
+from agent.tools.shell import Shell
+from agent.watch import Wish
+from tests.agent.conftest import OpenSession, StartAgent, finished, is_running, wait_for
+from tests.agent.fake_server import FakeAttempt, FakeServer
+
+STUBBORN = """
+trap '' TERM INT HUP
+sh -c 'trap "" TERM; echo child; while :; do sleep 0.1; done' &
+setsid sh -c 'trap "" TERM; echo escaped; while :; do sleep 0.1; done' &
+echo $$
+while :; do sleep 0.1; done
+"""
+
+
+@pytest.fixture
+def short_ladder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shell, "ladder", [(signal.SIGTERM, 0.3), (signal.SIGKILL, 0.0)])
+    monkeypatch.setattr(orphans, "GRACE_S", 0.3)
+
+
+def living(attempt: FakeAttempt) -> list[int]:
+    return orphans.leftovers(attempt.offer["attempt_id"])
+
+
+@pytest.mark.usefixtures("short_ladder")
+def test_a_whole_tree_that_ignores_term_is_killed(server: FakeServer, open_session: OpenSession) -> None:
+    open_session()
+    attempt = server.submit("shell", {"script": STUBBORN})
+    wait_for(lambda: attempt.log.count(b"\n") == 3)
+    server.cancel(attempt)
+    report = finished(attempt).report
+    assert (report["status"], report["failure_class"]) == ("cancelled", "cancelled")
+    assert living(attempt) == []
+
+
+def test_a_task_that_obeys_term_ends_at_once(server: FakeServer, start_agent: StartAgent) -> None:
+    start_agent()
+    script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    attempt = server.submit("shell", {"script": script})
+    wait_for(lambda: attempt.log)
+    began = time.monotonic()
+    server.cancel(attempt)
+    report = finished(attempt).report
+    assert time.monotonic() - began < 3
+    assert attempt.log.startswith(b"up\n")
+    assert attempt.log.endswith(b"bye\n")
+    assert (report["status"], report["exit_code"]) == ("cancelled", 0)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    ["sleep 300 &", "setsid sleep 300 &", "(setsid nohup sh -c 'sleep 300 & sleep 300' >/dev/null 2>&1 &)"],
+)
+def test_what_a_task_leaves_behind_is_ended(server: FakeServer, start_agent: StartAgent, leave: str) -> None:
+    start_agent()
+    attempt = finished(server.submit("shell", {"script": f"{leave}\nsleep 0.05; echo done"}))
+    assert attempt.report["status"] == "completed"
+    assert living(attempt) == []
+
+
+def test_leftovers_are_found_without_being_told_of_orphans(
+    server: FakeServer, open_session: OpenSession
+) -> None:
+    open_session()
+    attempt = finished(server.submit("shell", {"script": "setsid sleep 300 & sleep 0.05"}))
+    assert living(attempt) == []
+
+
+def test_a_leftover_without_the_environment_is_found_by_its_session(
+    server: FakeServer, start_agent: StartAgent
+) -> None:
+    start_agent()
+    attempt = finished(server.submit("shell", {"script": "env -i sleep 300 & echo $!"}))
+    assert not is_running(int(attempt.log))
+
+
+def test_other_attempts_are_left_alone(server: FakeServer, start_agent: StartAgent) -> None:
+    start_agent()
+    other = server.submit("shell", {"script": "echo up; sleep 300"})
+    wait_for(lambda: other.log)
+    finished(server.submit("shell", {"script": "setsid sleep 300 & sleep 0.05"}))
+    assert living(other)
+
+
+def test_a_time_limit_ends_the_task(server: FakeServer, open_session: OpenSession) -> None:
+    open_session()
+    attempt = finished(server.submit("shell", {"script": "echo on; sleep 60"}, timeout_s=0.3))
+    report = attempt.report
+    assert (report["status"], report["failure_class"]) == ("failed", "timeout")
+    assert report["error"] == "time limit of 0.3 s reached"
+    assert attempt.log == b"on\n"
+    assert 300 <= report["execution_time_ms"] < 3000
+    assert living(attempt) == []
+
+
+def test_silence_ends_the_task_where_that_is_asked_for(server: FakeServer, open_session: OpenSession) -> None:
+    open_session()
+    script = "for i in 1 2 3 4; do echo $i; sleep 0.3; done; sleep 60"
+    attempt = finished(server.submit("shell", {"script": script}, no_output_timeout_s=0.6))
+    assert attempt.report["failure_class"] == "no_output"
+    assert attempt.report["error"] == "no output for 0.6 s"
+    assert attempt.log == b"1\n2\n3\n4\n"
+
+
+def test_a_task_that_is_not_ours_any_more_is_ended_and_not_reported(
+    server: FakeServer, storage: Path, open_session: OpenSession
+) -> None:
+    session = open_session()
+    attempt = server.submit("shell", {"script": "echo up; sleep 300"})
+    wait_for(lambda: attempt.log)
+    server.disown(attempt)
+    wait_for(lambda: session.is_idle)
+    assert living(attempt) == []
+    assert attempt.reports == []
+    assert not (storage / "jobs" / attempt.offer["attempt_id"]).exists()
+
+
+def test_a_task_that_may_run_elsewhere_ends_before_its_lease_does(
+    server: FakeServer, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.attempt.Lease.fence_at", property(lambda lease: lease.renewed_at + 0.5))
+    open_session()
+    moving = server.submit("shell", {"script": "sleep 300"}, on_lost="requeue")
+    staying = server.submit("shell", {"script": "echo up; sleep 300"})
+    report = finished(moving).report
+    assert report["failure_class"] == "worker_lost"
+    assert "lost touch" in report["error"]
+    assert living(staying)
+
+
+def test_a_reused_process_id_is_never_signalled(tmp_path: Path) -> None:
+    place = Place(tmp_path / "attempt")
+    place.create()
+    child = process.start(["/bin/sleep", "300"], {"PATH": "/bin"}, place)
+    try:
+        assert child.start_time is not None
+        assert process.attach(child.pid, child.start_time - 1) is None
+        assert process.attach(child.pid, None) is None
+        impostor = process.Process(child.pid, child.start_time - 1, None)
+        impostor.signal_group(signal.SIGKILL)
+        impostor.collect()
+        time.sleep(0.05)
+        assert is_running(child.pid)
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.collect()
+
+
+def test_a_process_is_waited_for_where_the_system_has_no_pidfd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_pidfd_open", lambda pid: None)
+    place = Place(tmp_path / "attempt")
+    place.create()
+    child = process.start(["/bin/sleep", "0.2"], {"PATH": "/bin"}, place)
+    adopted = process.attach(child.pid, child.start_time)
+    wish = Wish()
+    wake_fd = wish.open()
+    assert adopted is not None
+    assert not child.wait(0.05, wake_fd)
+    assert child.wait(5, wake_fd)
+    assert child.collect() == 0
+    assert adopted.has_ended()
+    wish.close()
+
+
+def test_the_first_reason_stands_and_only_a_lost_lease_overrules_it() -> None:
+    wish = Wish()
+    wish.ask(Why.TIMEOUT, "late")
+    wish.ask(Why.CANCELLED, "asked")
+    assert (wish.why, wish.text) == (Why.TIMEOUT, "late")
+    wish.ask(Why.ABANDONED)
+    assert wish.why is Why.ABANDONED

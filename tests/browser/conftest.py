@@ -1,0 +1,79 @@
+"""Pages in Chromium, before a real server with a real agent, on SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.people import People, Visits
+from tests.stack import Stack, eventually, running_stack
+
+WAIT_MS = 15_000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patience() -> None:
+    """Two busy cores run the browser, the server and the agent."""
+    expect.set_options(timeout=WAIT_MS)
+
+
+@pytest.fixture(scope="session")
+def shared_stack(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Stack]:
+    """One server and one agent for all tests that harm neither: starting them takes longer than most tests."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as started:
+        started.start_agent()
+        yield started
+
+
+@pytest.fixture(scope="session")
+def people(shared_stack: Stack) -> People:
+    return People(shared_stack)
+
+
+@pytest.fixture
+def stack(shared_stack: Stack) -> Iterator[Stack]:
+    """What a test leaves running is ended, so that the next one finds an idle server."""
+    yield shared_stack
+    end_all(shared_stack)
+
+
+@pytest.fixture
+def new_visits(chromium: Browser) -> Iterator[Callable[[People], Visits]]:
+    made: list[Visits] = []
+
+    def make(people: People) -> Visits:
+        made.append(Visits(chromium, people))
+        return made[-1]
+
+    yield make
+    said = [text for visits in made for text in visits.close()]
+    assert said == [], "the console said something"
+
+
+@pytest.fixture
+def visits(stack: Stack, people: People, new_visits: Callable[[People], Visits]) -> Visits:
+    return new_visits(people)
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A server without an agent, for a test that kills one of them or wants it empty."""
+    with running_stack(tmp_path) as started:
+        yield started
+
+
+def end_all(stack: Stack) -> None:
+    for task in active(stack):
+        stack.api("POST", f"/tasks/{task}/cancel")
+    eventually(lambda: not active(stack), 40, "every task to end")
+
+
+def active(stack: Stack) -> list[str]:
+    found = [
+        stack.api("GET", f"/tasks?limit=100&status={status}").json()["items"]
+        for status in ("running", "waiting")
+    ]
+    return [task["id"] for items in found for task in items]

@@ -1,0 +1,102 @@
+"""What every test may use, and the rule about skips: loud on a laptop, a failure in CI."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests import services
+from tests.services import PostgresServer
+
+ROOT = Path(__file__).resolve().parent.parent
+SKIPS = pytest.StashKey[Counter[str]]()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A private PostgreSQL for the whole run. `fresh_database()` is what a test wants of it."""
+    services.need("PostgreSQL")
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One Chromium for the whole run. A test makes its own context, so that nothing is shared."""
+    services.need("Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**services.chromium_options())
+        yield browser
+        browser.close()
+
+
+def allowed_skips(document: Path = ROOT / "docs" / "testing.md") -> set[str]:
+    """The reasons for which a test may skip in CI: the lines of the block `allowed-skips`."""
+    block = re.search(r"^```allowed-skips\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+    if block is None:
+        raise pytest.UsageError(f"{document} has no block named allowed-skips.")
+    return {line.strip() for line in block[1].splitlines() if line.strip()}
+
+
+def refused_skips(config: pytest.Config) -> list[str]:
+    if os.environ.get("CI", "").lower() not in {"1", "true"}:
+        return []
+    skips: Counter[str] = config.stash[SKIPS]
+    return sorted(set(skips) - allowed_skips())
+
+
+class SkipCounter:
+    """Counts why tests, and whole files of them, were skipped."""
+
+    def __init__(self, skips: Counter[str]) -> None:
+        self.skips = skips
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._count(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._count(report)
+
+    def _count(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        _, _, reason = (
+            report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, str(report.longrepr))
+        )
+        self.skips[reason.removeprefix("Skipped: ")] += 1
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SKIPS] = Counter()
+    config.pluginmanager.register(SkipCounter(config.stash[SKIPS]))
+
+
+def pytest_report_header() -> list[str]:
+    return [
+        f"MISSING: {name}; its tests skip. apt-get install {services.PACKAGES[name]}"
+        for name in services.missing()
+    ]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.exitstatus == pytest.ExitCode.OK and refused_skips(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for reason, count in config.stash[SKIPS].most_common():
+        terminalreporter.line(f"SKIPPED {count}: {reason}", yellow=True, bold=True)
+    for reason in refused_skips(config):
+        terminalreporter.line(
+            f"FAILED: docs/testing.md doesn't allow this skip in CI: {reason}", red=True, bold=True
+        )

@@ -1,0 +1,84 @@
+"""`flask --app wsgi …`: what an admin does with a shell on the server. What they make is on the last line."""
+
+import secrets
+
+import click
+from flask import Flask
+
+from webapp.auth import service, tokens
+from webapp.auth.actor import system
+from webapp.auth.rules import ROLES, Role
+from webapp.errors import GarageError
+from webapp.workers import join_tokens
+from webapp.workers.rules import label_problem, parse_labels
+
+
+def init_app(app: Flask) -> None:
+    for command in (create_user, create_token, create_join_token, reset_password):
+        app.cli.add_command(command)
+
+
+class _Ours(click.ClickException):
+    def __init__(self, error: GarageError) -> None:
+        super().__init__(error.detail)
+
+
+def new_password() -> str:
+    return secrets.token_urlsafe(15)
+
+
+@click.command("create-user")
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), default="operator", show_default=True)
+@click.option("--password", help="Made up and printed when left out.")
+def create_user(name: str, role: Role, password: str | None) -> None:
+    """Add a person; print the password."""
+    made = password or new_password()
+    try:
+        service.add_member(system(service.default_organisation_id()), name, made, role)
+    except GarageError as error:
+        raise _Ours(error) from error
+    click.echo(f"{name} may sign in as {role}. The password:\n{made}")
+
+
+@click.command("create-token")
+@click.argument("user")
+@click.option("--name", default="made on the command line", show_default=True)
+def create_token(user: str, name: str) -> None:
+    """Make an API token that acts as USER; print it."""
+    try:
+        text = tokens.create_for(system(service.default_organisation_id()), user, name)
+    except GarageError as error:
+        raise _Ours(error) from error
+    click.echo(f"An API token of {user}. It is shown only now:\n{text}")
+
+
+@click.command("create-join-token")
+@click.option("--uses", type=int, default=1, show_default=True, help="0 for any number.")
+@click.option("--hours", type=float, default=24, show_default=True, help="0 for ever.")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE")
+@click.option("--name", default="made on the command line", show_default=True)
+def create_join_token(uses: int, hours: float, labels: tuple[str, ...], name: str) -> None:
+    """Make a token with which machines join without waiting for approval; print it."""
+    found = {key: value or "" for key, value in parse_labels(" ".join(labels)).items()}
+    if problem := label_problem(found):
+        raise click.ClickException(problem)
+    try:
+        actor = system(service.default_organisation_id())
+        text = join_tokens.create(actor, name, uses or None, hours or None, found)
+    except GarageError as error:
+        raise _Ours(error) from error
+    click.echo(f"A join token. It is shown only now:\n{text}")
+
+
+@click.command("reset-password")
+@click.argument("name")
+@click.option("--password", help="Made up and printed when left out.")
+def reset_password(name: str, password: str | None) -> None:
+    """Give a person a new password, end their sessions; print it."""
+    made = password or new_password()
+    try:
+        service.reset_password(system(service.default_organisation_id()), name, made)
+    except GarageError as error:
+        raise _Ours(error) from error
+    click.echo(f"The new password of {name}:\n{made}")

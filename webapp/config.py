@@ -1,0 +1,184 @@
+"""Settings: defaults < `instance/config.py` < the environment (`GSW_*`, `DATABASE_URL`, `HOST`, `PORT`).
+
+What is malformed, unknown or contradictory stops the start with one line that names the setting.
+"""
+
+import difflib
+import os
+import runpy
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+# Settings that are usual names elsewhere and therefore carry no prefix.
+PLAIN_NAMES = {
+    "DATABASE_URL": "database_url",
+    "HOST": "host",
+    "PORT": "port",
+    "WEB_CONCURRENCY": "web_concurrency",
+}
+DAY_S = 24 * 3600
+
+
+class SettingsError(Exception):
+    """One line for the person who starts the server."""
+
+
+class Settings(BaseModel):
+    """Every setting, its default and its limits. In the environment: `GSW_` and the name in capitals."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    instance_path: Path = REPOSITORY / "instance"
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=1, le=65535)
+    database_url: str = ""
+    public_url: str | None = None
+    trusted_proxies: int = Field(0, ge=0, le=5)
+    web_concurrency: int = Field(1, ge=1, le=64)
+    log_level: str = "INFO"
+
+    lease_s: float = Field(120, gt=0, le=DAY_S)
+    sync_wait_s: float = Field(25, gt=0, le=25)
+    offline_after_s: float = Field(45, gt=0, le=DAY_S)
+    lost_after_s: float = Field(600, gt=0, le=30 * DAY_S)
+    pending_workers: int = Field(100, ge=1)
+    pending_hours: float = Field(24, gt=0, le=365 * 24)
+
+    session_days: float = Field(30, gt=0, le=3650)
+    login_tries: int = Field(10, ge=1)
+    login_tries_per_address: int = Field(20, ge=1)
+    registrations_per_minute: int = Field(30, ge=1)
+    sockets: int = Field(2000, ge=1)
+    sockets_per_user: int = Field(20, ge=1)
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_engine(cls, value: str) -> str:
+        if value and not value.startswith(("sqlite:///", "postgresql+psycopg://", "postgresql://")):
+            raise ValueError("must start with sqlite:/// or postgresql+psycopg://")
+        return value.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    @field_validator("public_url")
+    @classmethod
+    def _an_origin(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/") if value else None
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
+        return value.upper()
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        if self.lease_s < 4 * self.sync_wait_s:
+            raise ValueError(
+                f"GSW_LEASE_S ({self.lease_s:g}) must be at least four times GSW_SYNC_WAIT_S ({self.sync_wait_s:g}), "
+                "or one lost renewal would lose a task"
+            )
+        if self.offline_after_s <= self.sync_wait_s:
+            raise ValueError(
+                "GSW_OFFLINE_AFTER_S must be more than GSW_SYNC_WAIT_S, or every waiting worker looks offline"
+            )
+        if self.lost_after_s < self.lease_s:
+            raise ValueError(
+                f"GSW_LOST_AFTER_S ({self.lost_after_s:g}) must be at least GSW_LEASE_S ({self.lease_s:g}), "
+                "or a task would be lost while its lease still runs"
+            )
+        if self.web_concurrency > 1:
+            raise ValueError("WEB_CONCURRENCY must be 1: wake-ups and presence live in one process so far")
+        return self
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.instance_path / 'garageswarm.db'}"
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database.startswith("sqlite:")
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in force. Raises SettingsError with one line that says which setting to change."""
+    values = _from_environment(environ)
+    instance = Path(values.get("instance_path") or REPOSITORY / "instance").expanduser().absolute()
+    in_file = _from_file(instance / "config.py")
+    try:
+        return Settings(**{**in_file, **values, "instance_path": instance})
+    except ValidationError as error:
+        raise SettingsError(_one_line(error, in_file.keys() - values.keys())) from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        field: environ[name] for name, field in PLAIN_NAMES.items() if environ.get(name)
+    }
+    for name in sorted(environ):
+        if name.startswith("GSW_"):
+            field = name.removeprefix("GSW_").lower()
+            if field not in Settings.model_fields:
+                raise SettingsError(f"{name} is not a setting.{_did_you_mean(name, 'GSW_')}")
+            values[field] = environ[name]
+    return values
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    """`instance/config.py` is Python; its names in capitals are settings without the prefix."""
+    if not path.exists():
+        return {}
+    try:
+        names = runpy.run_path(str(path))
+    except (Exception, SystemExit) as error:
+        raise SettingsError(f"{path} can't be read: {type(error).__name__}: {error}") from error
+    settings = {name: value for name, value in names.items() if name.isupper()}
+    for name in settings:
+        if name.lower() not in Settings.model_fields:
+            raise SettingsError(f"{name} in {path} is not a setting.{_did_you_mean(name)}")
+    return {name.lower(): value for name, value in settings.items()}
+
+
+def _did_you_mean(name: str, prefix: str = "") -> str:
+    known = [f"{prefix}{field.upper()}" for field in Settings.model_fields]
+    near = difflib.get_close_matches(name, known, 1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _one_line(error: ValidationError, in_file: Collection[str]) -> str:
+    """The first thing that is wrong, by the name that the person wrote."""
+    row = error.errors()[0]
+    message = row["msg"].removeprefix("Value error, ")
+    if not row["loc"]:
+        return message
+    field = str(row["loc"][0])
+    plain = next((name for name, known in PLAIN_NAMES.items() if known == field), f"GSW_{field.upper()}")
+    name = field.upper() if field in in_file else plain
+    shown = "…" if field == "database_url" else repr(row["input"])  # it may hold a password
+    return f"{name}={shown}: {message}"
+
+
+def flask_config(settings: Settings, secret_key: str) -> dict[str, Any]:
+    """What Flask and its extensions read."""
+    return {
+        "SETTINGS": settings,
+        "SECRET_KEY": secret_key,
+        "PUBLIC_URL": settings.public_url,
+        "SQLALCHEMY_DATABASE_URI": settings.database,
+        "SQLALCHEMY_ENGINE_OPTIONS": {"pool_size": 20, "max_overflow": 10, "pool_timeout": 10},
+        "MAX_CONTENT_LENGTH": 2 * 1024 * 1024,
+        "MAX_FORM_MEMORY_SIZE": 1024 * 1024,
+        "SESSION_COOKIE_NAME": "gsw_session",
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_SECURE": bool(settings.public_url and settings.public_url.startswith("https:")),
+        "WTF_CSRF_TIME_LIMIT": None,
+        "WTF_CSRF_SSL_STRICT": False,  # the Origin check covers it, and proxies strip Referer
+        "RATELIMIT_STORAGE_URI": "memory://",
+        "SOCK_SERVER_OPTIONS": {"ping_interval": 25, "max_message_size": 65536},
+    }

@@ -1,0 +1,84 @@
+"""One loop, in one process: what follows from the time alone."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
+
+from webapp import clock
+from webapp.auth import sessions
+from webapp.config import Settings
+from webapp.database import release
+from webapp.errors import DatabaseBusy
+from webapp.live.bus import bus
+from webapp.tasks import dispatch, lost
+from webapp.workers import presence, service
+
+log = logging.getLogger(__name__)
+TICK_S = 0.5
+GAP = timedelta(seconds=10)
+
+
+@dataclass
+class Job:
+    name: str
+    every_s: float
+    run: Callable[[], object]
+    due_at: float = 0.0
+
+
+class Housekeeper:
+    """`step` does what is due; `run` repeats it until the server stops."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        settings: Settings = app.config["SETTINGS"]
+        self.started_at = clock.monotonic()
+        self.looked_at = clock.now()
+        self.patience_s = settings.lease_s
+        self.jobs = [
+            Job("dispatch", 1, dispatch.wake_for_queue),
+            Job("queue timeouts", 10, lost.end_waited_too_long),
+            Job("lost attempts", 5, lambda: self._end_lost(settings)),
+            Job("presence", 60, presence.save),
+            Job("pending workers", 600, lambda: service.forget_pending(settings.pending_hours)),
+            Job("sessions", 3600, sessions.forget_expired),
+        ]
+
+    def step(self) -> None:
+        self._notice_a_gap()
+        for job in self.jobs:
+            if clock.monotonic() >= job.due_at:
+                job.due_at = clock.monotonic() + job.every_s
+                self._do(job)
+
+    def _notice_a_gap(self) -> None:
+        """A lid that was closed, a paused machine: leases ran on while nobody could renew them."""
+        now = clock.now()
+        if now - self.looked_at > GAP:
+            self.started_at = clock.monotonic()
+        self.looked_at = now
+
+    def run(self) -> None:
+        while not bus.stopping.wait(TICK_S):
+            self.step()
+        self._do(Job("presence", 0, presence.save))
+
+    def _end_lost(self, settings: Settings) -> None:
+        """After a restart or an outage agents get their chance first: one full lease."""
+        if clock.monotonic() - self.started_at >= self.patience_s:
+            lost.end_lost(settings.lease_s, settings.lost_after_s)
+
+    def _do(self, job: Job) -> None:
+        """A job that fails is said and tried again when it is due; the others go on."""
+        try:
+            with self.app.app_context():
+                job.run()
+                release()
+        except Exception as error:
+            if isinstance(error, SQLAlchemyError | DatabaseBusy):
+                self.started_at = clock.monotonic()  # the database was away: agents get their chance first
+            log.exception("housekeeping failed", extra={"job": job.name})

@@ -1,0 +1,23 @@
+"""Tasks, attempts, queue, rules, logs. Fills the hooks that the domains below offer."""
+
+from flask import Flask
+
+
+def init_app(app: Flask) -> None:
+    from webapp import templating
+    from webapp.live import views as live
+    from webapp.tasks import agent_api, api, exchange, listing, lost, pages, task_pages, waiting
+    from webapp.tasks import new_pages as _  # noqa: F401 - its routes hang on the blueprint of pages
+    from webapp.workers import pages as worker_pages
+    from webapp.workers import service, state, sync
+
+    sync.exchange = exchange.exchange
+    state.busy_with = waiting.held_counts
+    if lost.release_worker not in service.after_revoke:
+        service.after_revoke.append(lost.release_worker)
+    templating.counters["running"] = listing.running_count
+    worker_pages.add_panel(pages.WORKER_PANEL)
+    for view in (pages.DASHBOARD, pages.TASKS, task_pages.TASK):
+        live.register(view)
+    for module in (api, agent_api, pages):
+        app.register_blueprint(module.blueprint)

@@ -1,0 +1,87 @@
+"""What an agent calls for its tasks."""
+
+import hashlib
+import zlib
+
+from flask import Response, jsonify, request
+
+from webapp.api import blueprint as api_blueprint
+from webapp.api.body import parse, read_bytes
+from webapp.errors import Invalid, TooLarge
+from webapp.tasks import progress, queue, reports
+from webapp.tasks.data import task_data
+from webapp.tasks.logs import CHUNK_LIMIT
+from webapp.tasks.schemas import ChunkBody, Report, StatusUpdate
+from webapp.workers.guards import caller, worker_key
+
+blueprint = api_blueprint("tasks_agent_api", __name__)
+
+
+@blueprint.post("/workers/<id:worker_id>/report-result")
+@worker_key()
+def report_result(worker_id: str) -> Response:
+    settled = reports.report_one(caller(), parse(Report))
+    return jsonify(success=True, task_id=settled.task_id, new_status=settled.new_status)
+
+
+@blueprint.get("/agents/tasks/<id:task_id>/data")
+@worker_key()
+def data(task_id: str) -> Response:
+    """Of the worker's current attempt of this task; `attempt_id` says which one it means."""
+    task = queue.current(caller().worker_id, task_id, request.args.get("attempt_id"))
+    return jsonify(task_data(task))
+
+
+@blueprint.post("/agents/tasks/<id:task_id>/logs/chunk")
+@worker_key()
+def chunk(task_id: str) -> Response:
+    if request.mimetype == "application/octet-stream":
+        attempt_id, offset, checksum, raw = _raw_chunk()
+    else:
+        body = parse(ChunkBody)
+        attempt_id, offset, checksum, raw = body.attempt_id, body.offset, body.checksum, body.data
+    if len(raw) > CHUNK_LIMIT:
+        raise TooLarge(f"A chunk has at most {CHUNK_LIMIT} bytes unpacked. Send smaller ones.")
+    if hashlib.sha256(raw).hexdigest() != checksum.removeprefix("sha256:"):
+        raise Invalid("The checksum is not that of the content. Send the chunk again.", "checksum")
+    saved = progress.save_chunk(caller().worker_id, task_id, attempt_id, offset, raw)
+    return jsonify(
+        status="ok", next_offset=saved.next_offset, saved_bytes=saved.saved_bytes, cancel=saved.cancel
+    )
+
+
+def _raw_chunk() -> tuple[str, int, str, bytes]:
+    """Bytes as they are, with their place in the headers."""
+    offset = request.headers.get("X-Log-Offset", "")
+    if not offset.isascii() or not offset.isdigit() or len(offset) > 15:
+        raise Invalid("X-Log-Offset must be a number of bytes, 0 or more.", "X-Log-Offset")
+    attempt_id = request.headers.get("X-Log-Attempt", "")
+    if not attempt_id:
+        raise Invalid("X-Log-Attempt must name the attempt.", "X-Log-Attempt")
+    raw = read_bytes(CHUNK_LIMIT + 64 * 1024)
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding == "gzip":
+        raw = unpack(raw)
+    elif encoding != "identity":
+        raise Invalid("Content-Encoding may be gzip or left out.", "Content-Encoding")
+    return attempt_id, int(offset), request.headers.get("X-Log-SHA256", ""), raw
+
+
+def unpack(packed: bytes) -> bytes:
+    """Gunzip, but never more than a chunk may have: a bomb costs a megabyte."""
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        raw = unpacker.decompress(packed, CHUNK_LIMIT + 1)
+    except zlib.error as error:
+        raise Invalid("The body isn't gzip.", "body") from error
+    if len(raw) > CHUNK_LIMIT:
+        raise TooLarge(f"A chunk has at most {CHUNK_LIMIT} bytes unpacked. Send smaller ones.")
+    if not unpacker.eof or unpacker.unused_data:
+        raise Invalid("The body isn't one whole gzip member.", "body")
+    return raw
+
+
+@blueprint.put("/agents/tasks/<id:task_id>/status")
+@worker_key()
+def status(task_id: str) -> Response:
+    return jsonify(cancel=progress.update_status(caller().worker_id, task_id, parse(StatusUpdate)))

@@ -1,0 +1,52 @@
+"""What an agent gets to run a task."""
+
+import json
+from typing import Any
+
+from sqlalchemy import Row
+
+from webapp import clock, security
+from webapp.api import PREFIX
+
+# What fits in an offer; more is fetched from `data_url`.
+RIDES_ALONG = 64 * 1024
+
+
+def task_data(task: Row[Any]) -> dict[str, Any]:
+    """The answer of `GET /agents/tasks/{id}/data`, from `statements.OFFERED`. Secret inputs are here and nowhere else.
+
+    Raises KeyMissing where they can't be decrypted.
+    """
+    secret = json.loads(security.keyring().decrypt(task.secret_input)) if task.secret_input else {}
+    return {
+        "task": {
+            "id": task.id,
+            "attempt_id": task.attempt_id,
+            "attempt": task.attempts_made,
+            "tool": task.tool,
+            "type": task.tool,
+            "action": "run",
+            "input": {**task.input, **secret},
+            "timeout_s": task.timeout_s,
+            "no_output_timeout_s": task.no_output_timeout_s,
+            "context": {"name": task.name, "submitted_by": task.submitted_by},
+            "created_at": clock.wire(task.created_at),
+        }
+    }
+
+
+def offer(task: Row[Any]) -> dict[str, Any]:
+    """An offer, with the data where it is small."""
+    data = task_data(task)
+    rides_along = {"data": data} if len(json.dumps(data)) <= RIDES_ALONG else {}
+    return {
+        "task_id": task.id,
+        "attempt_id": task.attempt_id,
+        "attempt": task.attempts_made,
+        "tool": task.tool,
+        "timeout_s": task.timeout_s,
+        "no_output_timeout_s": task.no_output_timeout_s,
+        "on_lost": task.on_lost,
+        "data_url": f"{PREFIX}/agents/tasks/{task.id}/data",
+        **rides_along,
+    }

@@ -1,0 +1,31 @@
+"""Wake a worker when there is work for it. Only hints: a parked call also looks by itself."""
+
+from webapp.tasks import placements, queue
+from webapp.tasks.rules import Offered, Wanted, mismatches
+from webapp.workers.sync import Parked, parked_workers
+
+
+def wake_one(wanted: Wanted) -> None:
+    """Wake one parked worker that matches, the one with most room. Waking all would make them race for one task."""
+    fitting = [parked for parked in _parked(wanted.organisation_id) if _fits(parked, wanted)]
+    if fitting:
+        max(fitting, key=lambda parked: parked.free_slots).waiter.wake()
+
+
+def wake_for_queue() -> None:
+    """Once a second: whoever could take something of the queue. For wake-ups that got lost, and due retries."""
+    if not parked_workers():
+        return
+    due = [wanted for wanted in placements.queued() if queue.has_candidates([wanted.id])]
+    for wanted in due:
+        for parked in _parked(wanted.organisation_id):
+            if _fits(parked, wanted):
+                parked.waiter.wake()
+
+
+def _parked(organisation_id: str) -> list[Parked]:
+    return [parked for parked in parked_workers() if parked.organisation_id == organisation_id]
+
+
+def _fits(parked: Parked, wanted: Wanted) -> bool:
+    return isinstance(parked.offered, Offered) and not mismatches(wanted, parked.offered)

@@ -1,0 +1,128 @@
+"""How an attempt ends and what becomes of its task: the one place where a task reaches a terminal state."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, update
+
+from garageswarm.events import TaskCancelled, TaskCompleted, TaskEvent, TaskFailed, TaskQueued, TaskStarted
+from webapp import clock
+from webapp.database import after_commit, run
+from webapp.errors import LeaseLost
+from webapp.live import events
+from webapp.live.bus import bus, worker_topic
+from webapp.tasks import statements
+from webapp.tasks.models import Task
+from webapp.tasks.rules import Outcome, RetryPolicy, next_retry_at
+
+# Filled by create_app with what higher domains do when a task has ended for good, in the same transaction.
+after_finish: list[Callable[[str], None]] = []
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is known of an attempt's end. `failure_class` only where the outcome is failed."""
+
+    outcome: Outcome
+    failure_class: str | None = None
+    error: str | None = None
+    exit_code: int | None = None
+    execution_time_ms: int | None = None
+    result: dict[str, Any] | None = None
+    metrics: dict[str, Any] | None = None
+    report_digest: str | None = None
+
+    @property
+    def output(self) -> str | None:
+        return (self.result or {}).get("output")
+
+    @property
+    def summary(self) -> str | None:
+        """One line for lists."""
+        if self.outcome == "failed":
+            return (self.error or self.failure_class or "failed")[:1000]
+        lines = [line.strip() for line in (self.output or "").splitlines() if line.strip()]
+        return lines[-1][:1000] if lines else None
+
+
+def end_attempt(task: Row[Any], ending: Ending) -> str:
+    """End the attempt, and with it the task, or queue it again where its policy says so. Returns the task's new status.
+
+    `task` is `statements.REPORTED_LOCKED`. Raises LeaseLost when the attempt isn't the task's current one any more: the
+    first to end it has won.
+    """
+    now = clock.now()
+    retry_at = _retry_at(task, ending, now)
+    new_status = "queued" if retry_at else ending.outcome
+    began_at = now - timedelta(milliseconds=ending.execution_time_ms or 0)
+    ids = {"of_attempt_id": task.attempt_id, "task_id": task.id}
+    moved = run(
+        statements.QUEUE_AGAIN if retry_at else statements.END_TASK,
+        **ids,
+        summary=ending.summary,
+        **(
+            {"retry_at": retry_at}
+            if retry_at
+            else {"outcome": ending.outcome, "at": now, "began_at": began_at}
+        ),
+    )
+    ended = run(
+        statements.END_ATTEMPT,
+        of_attempt_id=task.attempt_id,
+        at=now,
+        began_at=began_at,
+        new_status=new_status,
+        **asdict(ending),
+    )
+    if not (moved.rowcount and ended.rowcount):
+        raise LeaseLost
+    happened = [] if task.status == "running" else [TaskStarted(task.id, task.name, task.number)]
+    _tell(task, new_status, [*happened, _event(task, new_status, ending)])
+    after_commit(lambda: bus.wake(worker_topic(task.worker_id)))
+    return new_status
+
+
+def _retry_at(task: Row[Any], ending: Ending, now: datetime) -> datetime | None:
+    if ending.outcome != "failed" or task.cancel_requested_at is not None:
+        return None
+    # Asking for a lost worker's task to be queued again is asking for that retry.
+    causes = [*task.retry_on, "worker_lost"] if task.on_lost == "requeue" else task.retry_on
+    policy = RetryPolicy(task.max_retries, task.retry_delay_s, tuple(causes))
+    return next_retry_at(task.attempts_made, ending.failure_class, policy, now)
+
+
+def _tell(task: Row[Any], new_status: str, happened: list[TaskEvent]) -> None:
+    events.record(happened, task.organisation_id, task.project_id)
+    if new_status != "queued":
+        for hook in after_finish:
+            hook(task.id)
+
+
+def _event(task: Row[Any], new_status: str, ending: Ending) -> TaskEvent:
+    duration_ms = ending.execution_time_ms or 0
+    if new_status == "queued":
+        return TaskQueued(task.id, task.name, task.attempts_made + 1, task.input)
+    if new_status == "cancelled":
+        return TaskCancelled(task.id, task.name, task.attempts_made)
+    if new_status == "completed":
+        return TaskCompleted(task.id, task.name, ending.output, duration_ms)
+    error = ending.error or "failed"
+    return TaskFailed(
+        task.id, task.name, ending.output, duration_ms, error, ending.failure_class or "agent_error"
+    )
+
+
+def end_queued(task_id: str, ending: Ending) -> bool:
+    """End a task that nobody runs. False when it was taken or ended a moment ago."""
+    values = {"status": ending.outcome, "ended_at": clock.now(), "not_before": None, "summary": ending.error}
+    task = run(
+        update(statements.tasks)
+        .where(Task.id == task_id, Task.status == "queued")
+        .values(**values)
+        .returning(Task.id, Task.name, Task.organisation_id, Task.project_id, Task.input, Task.attempts_made)
+    ).first()
+    if task is not None:
+        _tell(task, ending.outcome, [_event(task, ending.outcome, ending)])
+    return task is not None

@@ -1,0 +1,159 @@
+"""One pass of a worker's sync: take its reports, renew what it holds, give it what fits."""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import Row
+
+from webapp import clock
+from webapp.database import run, transaction
+from webapp.live.bus import bus, task_topic
+from webapp.security import KeyMissing
+from webapp.tasks import placements, queue, reports, statements
+from webapp.tasks.data import offer
+from webapp.tasks.ending import Ending, end_attempt
+from webapp.tasks.queue import Held
+from webapp.tasks.reports import Arrived
+from webapp.workers import presence
+from webapp.workers.caller import Caller, refuse_status
+from webapp.workers.schemas import SyncRequest
+from webapp.workers.sync import Answer
+
+# A claim whose answer crosses the agent's next sync isn't in that sync's `held` yet.
+OFFER_GRACE = timedelta(seconds=2)
+
+
+def exchange(caller: Caller, request: SyncRequest) -> Answer:
+    """Everything that one sync changes is one transaction: many small tasks then cost one commit."""
+    with reports.receiving(caller, request.reports) as arrived:
+        held = queue.held_by(caller.worker_id)
+        offered = placements.offered_by_caller(caller)
+        fitting = placements.matching(offered) if _free(caller, held, request) > 0 or arrived else []
+        offers: list[dict[str, Any]] = []
+        reported: list[dict[str, Any]] = []
+        must_write = arrived or _to_renew(held, request) or _lost(held, request, is_cancelled=True)
+        if must_write or _could_claim(caller, held, request, fitting):
+            reported, held, offers = _write(caller, request, arrived, fitting)
+    answer = _answer(caller, request, held, [*offers, *_lost_offers(caller, held, request)], reported)
+    answer.free_slots = _free(caller, held, request) - len(offers)
+    answer.offered = offered
+    return answer
+
+
+def _write(
+    caller: Caller, request: SyncRequest, arrived: list[Arrived], fitting: Sequence[str]
+) -> tuple[list[dict[str, Any]], Sequence[Held], list[dict[str, Any]]]:
+    """(reported, held before the claim, offers of what was claimed), under the worker's lock."""
+    lease_s = current_app.config["SETTINGS"].lease_s
+    with transaction():
+        refuse_status(queue.lock_worker(caller.worker_id))
+        reported = [reports.as_reported(item, reports.settle(caller, item)) for item in arrived]
+        held = queue.held_by(caller.worker_id)
+        renewing = _to_renew(held, request)
+        for item in renewing:
+            if item.status == "assigned":
+                queue.start(item.task_id, item.attempt_id)
+        if renewing:
+            queue.renew(caller.worker_id, [item.attempt_id for item in renewing], lease_s)
+        _end_unstarted(_lost(held, request, is_cancelled=True))
+        held = queue.held_by(caller.worker_id)
+        free = _free(caller, held, request)
+        claimed = queue.claim(caller, fitting, free, lease_s) if free > 0 else []
+        offers = [ready for task in claimed if (ready := _offer_or_fail(task))]
+    return reported, held, offers
+
+
+def _end_unstarted(lost: Sequence[Held]) -> None:
+    """A cancel overtook an offer that never arrived: there is nothing to stop."""
+    for item in lost:
+        attempt = run(statements.REPORTED_LOCKED, attempt_id=item.attempt_id).one()
+        end_attempt(attempt, Ending("cancelled", error="cancelled before it began"))
+
+
+def _offer_or_fail(task: Row[Any]) -> dict[str, Any] | None:
+    """The offer; None when a key is missing for its secrets: then this task fails, and the others go on."""
+    try:
+        return offer(task)
+    except KeyMissing as error:
+        attempt = run(statements.REPORTED_LOCKED, attempt_id=task.attempt_id).one()
+        end_attempt(attempt, Ending("failed", "agent_error", error.detail))
+        return None
+
+
+def _could_claim(caller: Caller, held: Sequence[Held], request: SyncRequest, fitting: Sequence[str]) -> bool:
+    return _free(caller, held, request) > 0 and queue.has_candidates(fitting, caller.admins_only)
+
+
+def _free(caller: Caller, held: Sequence[Held], request: SyncRequest) -> int:
+    return caller.capacity(request.slots) - len(held) if request.accepting else 0
+
+
+def _to_renew(held: Sequence[Held], request: SyncRequest) -> list[Held]:
+    """What the agent shows and is only assigned yet, or whose lease has aged."""
+    shown = set(request.held)
+    lease_s = current_app.config["SETTINGS"].lease_s
+    return [
+        item
+        for item in held
+        if item.attempt_id in shown
+        and (item.status == "assigned" or queue.has_aged(item.lease_expires_at, lease_s))
+    ]
+
+
+def _answer(
+    caller: Caller,
+    request: SyncRequest,
+    held: Sequence[Held],
+    offers: list[dict[str, Any]],
+    reported: list[dict[str, Any]],
+) -> Answer:
+    settings = current_app.config["SETTINGS"]
+    cancel = [
+        {"attempt_id": item.attempt_id, "reason": "cancelled by a person"}
+        for item in held
+        if item.cancel_requested_at and item.attempt_id in request.held
+    ]
+    known = {item.attempt_id for item in held} | {row["attempt_id"] for row in reported}
+    unknown = [attempt_id for attempt_id in request.held if attempt_id not in known]
+    body = {
+        "offers": offers,
+        "cancel": cancel,
+        "unknown": unknown,
+        "reported": reported,
+        "stream": [item.attempt_id for item in held if bus.is_watched(task_topic(item.task_id))],
+        "drain": False,
+        "announce": None,
+        "lease_s": settings.lease_s,
+        "lost_after_s": settings.lost_after_s,
+    }
+    return Answer(body, is_news=bool(offers or unknown or reported or _untold(caller, cancel)))
+
+
+def _untold(caller: Caller, cancel: Collection[dict[str, str]]) -> bool:
+    """Whether a cancel is new to this session of the agent: told once promptly, then with every answer."""
+    told = presence.told(caller.worker_id)
+    new = {row["attempt_id"] for row in cancel} - told
+    told |= new
+    return bool(new)
+
+
+def _lost(held: Sequence[Held], request: SyncRequest, *, is_cancelled: bool) -> list[Held]:
+    """Assigned for a while and not shown: the answer with the offer got lost."""
+    shown, late = set(request.held), clock.now() - OFFER_GRACE
+    return [
+        item
+        for item in held
+        if item.status == "assigned"
+        and item.attempt_id not in shown
+        and item.created_at < late
+        and bool(item.cancel_requested_at) == is_cancelled
+    ]
+
+
+def _lost_offers(caller: Caller, held: Sequence[Held], request: SyncRequest) -> list[dict[str, Any]]:
+    """The same attempts again, with the same ids."""
+    lost = _lost(held, request, is_cancelled=False) if request.accepting else []
+    again = [queue.offer_again(caller.worker_id, item.attempt_id) for item in lost]
+    return [offer(task) for task in again if task is not None]

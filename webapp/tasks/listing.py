@@ -1,0 +1,77 @@
+"""Lists of tasks: filters, pages by key, counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.orm import joinedload
+
+from webapp.extensions import db
+from webapp.tasks.models import Attempt, Task
+from webapp.tasks.rules import ACTIVE
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a person asked for. `status` may be `waiting` (queued or assigned) or any stored one."""
+
+    status: str = ""
+    tool: str = ""
+    worker_id: str = ""
+    q: str = ""
+    since: datetime | None = None
+
+
+def tasks(organisation_id: str, wanted: Filter, after: str | None = None, limit: int = 50) -> Sequence[Task]:
+    """Newest first; `after` is the id of the last task of the page before. Ids sort by time, so pages are by key."""
+    query = _filtered(select(Task), organisation_id, wanted)
+    if after:
+        query = query.where(Task.id < after)
+    return db.session.scalars(
+        query.order_by(Task.id.desc()).limit(limit).options(joinedload(Task.worker))
+    ).all()
+
+
+def _filtered(query: Select[Task], organisation_id: str, wanted: Filter) -> Select[Task]:
+    query = query.where(Task.organisation_id == organisation_id)
+    if wanted.status == "waiting":
+        query = query.where(Task.status.in_(("queued", "assigned")))
+    elif wanted.status:
+        query = query.where(Task.status == wanted.status)
+    if wanted.tool:
+        query = query.where(Task.tool == wanted.tool)
+    if wanted.worker_id:
+        query = query.where(Task.worker_id == wanted.worker_id)
+    if wanted.since:
+        query = query.where(Task.created_at >= wanted.since)
+    if wanted.q:
+        query = query.where(
+            or_(Task.name.icontains(wanted.q, autoescape=True), Task.id.startswith(wanted.q, autoescape=True))
+        )
+    return query
+
+
+def active_counts(organisation_id: str) -> dict[str, int]:
+    """{status: tasks} of those that haven't ended."""
+    query = select(Task.status, func.count()).where(
+        Task.organisation_id == organisation_id, Task.status.in_(ACTIVE)
+    )
+    return {str(status): count for status, count in db.session.execute(query.group_by(Task.status))}
+
+
+def running_count(organisation_id: str) -> int:
+    query = select(func.count()).where(Task.organisation_id == organisation_id, Task.status == "running")
+    return db.session.scalar(query) or 0
+
+
+def held_by(worker_id: str) -> Sequence[Task]:
+    """What a worker is assigned and runs."""
+    held = select(Attempt.task_id).where(Attempt.worker_id == worker_id, Attempt.ended_at.is_(None))
+    return db.session.scalars(select(Task).where(Task.id.in_(held)).order_by(Task.id)).all()
+
+
+def ended_on(worker_id: str, limit: int) -> Sequence[Task]:
+    """What ended on a worker, newest first."""
+    query = select(Task).where(Task.worker_id == worker_id, Task.ended_at.is_not(None))
+    return db.session.scalars(query.order_by(Task.id.desc()).limit(limit)).all()

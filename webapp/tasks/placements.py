@@ -1,0 +1,69 @@
+"""What the queued tasks ask for, and which worker can give it."""
+
+from functools import lru_cache
+
+from sqlalchemy import insert
+from sqlalchemy.exc import IntegrityError
+
+from webapp.database import after_commit, run, transaction
+from webapp.extensions import db
+from webapp.tasks import statements
+from webapp.tasks.models import Placement
+from webapp.tasks.rules import Offered, Wanted, mismatches
+from webapp.workers.caller import Caller
+from webapp.workers.models import Worker
+
+# Placements that are known to be stored: they never change and are never removed.
+_stored: set[str] = set()
+
+
+def ensure(wanted: Wanted) -> str:
+    """The id of this placement, stored when it is new. Joins the transaction that is open."""
+    if wanted.id in _stored:
+        return wanted.id
+    with transaction() as session:
+        if session.get(Placement, wanted.id) is None:
+            try:
+                with session.begin_nested():
+                    session.execute(
+                        insert(Placement).values(
+                            id=wanted.id,
+                            organisation_id=wanted.organisation_id,
+                            tool=wanted.tool,
+                            labels=dict(wanted.labels),
+                            worker_id=wanted.worker_id,
+                            by_admin=wanted.by_admin,
+                        )
+                    )
+            except IntegrityError:
+                pass  # another process stored the same a moment ago
+        after_commit(lambda: _stored.add(wanted.id))
+    return wanted.id
+
+
+def queued() -> list[Wanted]:
+    """What tasks in the queue ask for, of all organisations."""
+    return [wanted(placement_id) for placement_id in run(statements.QUEUED_PLACEMENTS).scalars()]
+
+
+@lru_cache(maxsize=10_000)
+def wanted(placement_id: str) -> Wanted:
+    """Placements never change, so they are read once a process."""
+    row = db.session.get_one(Placement, placement_id)
+    return Wanted(row.organisation_id, row.tool, row.labels, row.worker_id, row.by_admin)
+
+
+def offered_by_caller(caller: Caller) -> Offered:
+    return Offered(caller.organisation_id, caller.worker_id, caller.tools, caller.labels, caller.admins_only)
+
+
+def offered_by(worker: Worker) -> Offered:
+    """The same of a worker that isn't calling."""
+    return Offered(
+        worker.organisation_id, worker.id, frozenset(worker.tools), worker.all_labels, worker.admins_only
+    )
+
+
+def matching(offered: Offered) -> list[str]:
+    """The placements of the queue that this worker can take."""
+    return [wanted.id for wanted in queued() if not mismatches(wanted, offered)]

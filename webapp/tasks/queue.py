@@ -1,0 +1,109 @@
+"""The queue's verbs for workers: claim, start, renew."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from garageswarm.events import TaskStarted
+from webapp import clock
+from webapp.database import new_id, run, run_many
+from webapp.errors import NotFound
+from webapp.live import events
+from webapp.tasks import statements
+from webapp.workers.caller import Caller
+
+RENEW_BELOW = 0.9
+
+# An attempt that a worker holds: attempt_id, task_id, status, created_at, lease_expires_at, cancel_requested_at.
+Held = Row[Any]
+
+
+def held_by(worker_id: str) -> Sequence[Held]:
+    """What this worker is assigned and runs."""
+    return run(statements.HELD, worker_id=worker_id).all()
+
+
+def lock_worker(worker_id: str) -> str:
+    """Under this lock the worker's slots are counted. Returns its status as it is now."""
+    return run(statements.LOCK_WORKER, worker_id=worker_id).scalar() or "revoked"
+
+
+def has_candidates(placement_ids: Sequence[str], admins_only: bool = False) -> bool:
+    """Whether a claim could find something: a read, so that an idle worker writes nothing."""
+    best = statements.CANDIDATES_OF_ADMINS if admins_only else statements.CANDIDATES
+    return any(run(best, **_best_of(each, 1)).first() for each in placement_ids)
+
+
+def claim(caller: Caller, placement_ids: Sequence[str], count: int, lease_s: float) -> list[Row[Any]]:
+    """Assign up to `count` tasks of these placements to this worker, best first. Returns them as `OFFERED`.
+
+    The caller holds the worker's lock and has counted its slots. Durable with the commit, before any offer is sent.
+    """
+    claimed = []
+    for task_id in _candidates(caller, placement_ids, count):
+        values = {"task_id": task_id, "new_attempt_id": new_id(), "new_worker_id": caller.worker_id}
+        task = run(statements.CLAIM, **values).first()
+        if task is not None:
+            claimed.append(task)
+    run_many(statements.NEW_ATTEMPT, [_attempt(caller, task, lease_s) for task in claimed])
+    return claimed
+
+
+def _best_of(placement_id: str, count: int) -> dict[str, Any]:
+    return {"placement_id": placement_id, "count": count, "now_ms": clock.to_ms(clock.now())}
+
+
+def _candidates(caller: Caller, placement_ids: Sequence[str], count: int) -> list[str]:
+    """The best `count` of each placement by its index, then the best of those: no sort over the whole queue."""
+    best = statements.CANDIDATES_OF_ADMINS_TO_CLAIM if caller.admins_only else statements.CANDIDATES_TO_CLAIM
+    found: list[Row[Any]] = []
+    for placement_id in placement_ids:
+        found.extend(run(best, **_best_of(placement_id, count)))
+    found.sort(key=lambda row: (-row.priority, row.id))
+    return [row.id for row in found[:count]]
+
+
+def _attempt(caller: Caller, task: Row[Any], lease_s: float) -> dict[str, Any]:
+    return {
+        "id": task.attempt_id,
+        "task_id": task.id,
+        "worker_id": caller.worker_id,
+        "worker_name": caller.name,
+        "number": task.attempts_made,
+        "lease_ms": clock.lease_ms(lease_s),
+    }
+
+
+def offer_again(worker_id: str, attempt_id: str) -> Row[Any] | None:
+    """The task of an offer that got lost, as `OFFERED`; None when it is this worker's no more."""
+    return run(statements.OFFER_AGAIN, worker_id=worker_id, attempt_id=attempt_id).first()
+
+
+def current(worker_id: str, task_id: str, attempt_id: str | None) -> Row[Any]:
+    """The task as `OFFERED`, for the worker that holds it now. Raises NotFound for everybody else."""
+    task = run(statements.CURRENT, worker_id=worker_id, task_id=task_id).first()
+    if task is None or (attempt_id and attempt_id != task.attempt_id):
+        raise NotFound("This worker doesn't hold such a task.")
+    return task
+
+
+def start(task_id: str, attempt_id: str) -> None:
+    """From the first sign of life: listed in `held`, a status, a chunk. Said twice, it does nothing."""
+    at = clock.now()
+    task = run(statements.START_TASK, task_id=task_id, current_attempt_id=attempt_id, at=at).first()
+    if task is not None:
+        run(statements.START_ATTEMPT, attempt_id=attempt_id, at=at)
+        event = TaskStarted(task_id, task.name, task.attempts_made)
+        events.record([event], task.organisation_id, task.project_id)
+
+
+def has_aged(lease_expires_at: datetime, lease_s: float) -> bool:
+    """Whether a lease is worth renewing: when a tenth of it has gone, not at each of many calls a second."""
+    return lease_expires_at < clock.now() + timedelta(seconds=lease_s * RENEW_BELOW)
+
+
+def renew(worker_id: str, attempt_ids: Collection[str], lease_s: float) -> None:
+    lease = {"of_worker_id": worker_id, "attempt_ids": list(attempt_ids), "lease_ms": clock.lease_ms(lease_s)}
+    run(statements.RENEW, **lease)

@@ -1,0 +1,223 @@
+"""How attempts end: a report is checked, its log completed, and it counts once."""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from flask import current_app
+from pydantic import ValidationError
+from sqlalchemy import Row, select
+
+from webapp import clock
+from webapp.auth import audit
+from webapp.database import run, transaction
+from webapp.errors import BadRequest, Conflict, GarageError, Invalid, LeaseLost, LogIncomplete, invalid_from
+from webapp.extensions import db
+from webapp.tasks import logs, statements
+from webapp.tasks.ending import Ending, end_attempt
+from webapp.tasks.models import Attempt, Task
+from webapp.tasks.schemas import Report
+from webapp.workers.caller import Caller
+
+# Kept of an attempt; older ones give way.
+NOTES = 20
+
+
+class NotAssigned(BadRequest):
+    """Task not found or not assigned to this worker"""
+
+    slug = "not-assigned"
+
+
+@dataclass
+class Arrived:
+    """A report that was read: with its log's last bytes in the file, or with the reason why it doesn't count."""
+
+    attempt_id: str
+    report: Report | None = None
+    staged: logs.Staged | None = None
+    error: GarageError | None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What the agent is told of a report."""
+
+    task_id: str
+    new_status: str = ""
+    error: GarageError | None = None
+
+
+@contextmanager
+def receiving(caller: Caller, bodies: list[dict[str, Any]]) -> Iterator[list[Arrived]]:
+    """Check reports and write their log tails, before the transaction in which they are settled."""
+    arrived = _first_of_each([_read(caller, body) for body in bodies])
+    with logs.writing([item.attempt_id for item in arrived]):
+        for item in arrived:
+            if item.report:
+                _receive(caller, item, item.report)
+        yield arrived
+
+
+def _first_of_each(arrived: list[Arrived]) -> list[Arrived]:
+    """One report an attempt: two log tails would be written to the same place of its file."""
+    first: dict[str, Arrived] = {}
+    for item in arrived:
+        first.setdefault(item.attempt_id, item)
+    return [item for item in arrived if not item.attempt_id or first[item.attempt_id] is item]
+
+
+def report_one(caller: Caller, report: Report) -> Settled:
+    """`POST report-result`: one report in its own transaction. Raises what is wrong with it."""
+    item = Arrived(_attempt_id(caller, report), report)
+    with logs.writing([item.attempt_id]):
+        _receive(caller, item, report)
+        with transaction():
+            settled = settle(caller, item)
+    if settled.error:
+        raise settled.error
+    return settled
+
+
+def _read(caller: Caller, body: dict[str, Any]) -> Arrived:
+    said = body.get("attempt_id")
+    try:
+        report = Report.model_validate(body)
+    except ValidationError as error:
+        return Arrived(said if isinstance(said, str) else "", error=invalid_from(error))
+    return Arrived(_attempt_id(caller, report), report)
+
+
+def _attempt_id(caller: Caller, report: Report) -> str:
+    """A simple client may leave it out: then it is the task's current one, or the worker's last where it waits again."""
+    if report.attempt_id:
+        return report.attempt_id
+    current = db.session.scalar(select(Task.attempt_id).where(Task.id == report.task_id))
+    its_own = select(Attempt.id).where(
+        Attempt.task_id == report.task_id, Attempt.worker_id == caller.worker_id
+    )
+    return current or db.session.scalar(its_own.order_by(Attempt.number.desc()).limit(1)) or ""
+
+
+def _receive(caller: Caller, item: Arrived, report: Report) -> None:
+    attempt = run(statements.REPORTED, attempt_id=item.attempt_id).first()
+    if attempt is None or attempt.worker_id != caller.worker_id or attempt.ended_at is not None:
+        return  # settle() says why, and a repeated report is answered there
+    tail = report.log_tail.data if report.log_tail else b""
+    offset = report.log_tail.offset if report.log_tail else attempt.log_size
+    try:
+        _check_log(attempt, report, offset, tail)
+        item.staged = logs.stage(logs.end_of(attempt), offset, tail, durable=True)
+    except GarageError as error:
+        item.error = error
+
+
+def _check_log(attempt: Row[Any], report: Report, offset: int, tail: bytes) -> None:
+    """The log that the report speaks of is here, whole (P5). Without `log_size` nothing is checked."""
+    if offset > attempt.log_size:
+        raise LogIncomplete(f"The log ends at {attempt.log_size} here.", next_offset=attempt.log_size)
+    new = tail[attempt.log_size - offset :]
+    size = attempt.log_size + len(new)
+    if report.log_size is None:
+        return
+    if size < report.log_size:
+        raise LogIncomplete(
+            f"{size} of {report.log_size} bytes of the log are here. Send the rest, then report again.",
+            next_offset=attempt.log_size,
+        )
+    if size > report.log_size:
+        raise Invalid(f"log_size is {report.log_size}, but {size} bytes of the log are here.", "log_size")
+    known = report.log_sha256 and report.log_sha256[-64:]
+    if known and _sha256(attempt, new) != known:
+        raise Invalid("The log here has another SHA-256 than the report says.", "log_sha256")
+
+
+def _sha256(attempt: Row[Any], tail: bytes) -> str:
+    """Raises Invalid where what is stored can't be read: one damaged log mustn't hold back a worker's other reports."""
+    try:
+        return logs.sha256_of(attempt.attempt_id, attempt.log_size, tail)
+    except (OSError, zlib.error) as error:
+        raise Invalid(f"The log stored here is damaged: {error}", "log_sha256") from error
+
+
+def settle(caller: Caller, item: Arrived) -> Settled:
+    """Make a report count, in the transaction that is open. What is refused is a value, so that the note on it stays."""
+    if item.error or item.report is None:
+        return Settled("", error=item.error)
+    report = item.report
+    task = run(statements.REPORTED_LOCKED, attempt_id=item.attempt_id).first()
+    if task is None or task.id != report.task_id or task.worker_id != caller.worker_id:
+        return _not_assigned(caller, task, report)
+    digest = _digest(report)
+    if task.ended_at is not None:
+        return _repeated(task, report, digest)
+    # The task's row is locked and fresh; the attempt's may have been read before somebody else ended it.
+    if task.current_attempt_id != task.attempt_id or task.task_status not in ("assigned", "running"):
+        _note(task, f"A report came from a former holder: {report.status}")
+        return Settled(task.id, error=LeaseLost())
+    try:
+        if item.staged:
+            logs.commit(item.staged, current_app.config["SETTINGS"].lease_s)
+    except LeaseLost as error:
+        return Settled(task.id, error=error)
+    return Settled(task.id, end_attempt(task, _ending(report, digest)))
+
+
+def _ending(report: Report, digest: str) -> Ending:
+    return Ending(
+        outcome=report.status,
+        failure_class=_failure_class(report),
+        error=report.error,
+        exit_code=report.exit_code,
+        execution_time_ms=report.execution_time_ms,
+        result=report.result.model_dump() if report.result else None,
+        metrics=dict(report.metrics) if report.metrics else None,
+        report_digest=digest,
+    )
+
+
+def _failure_class(report: Report) -> str | None:
+    if report.status != "failed":
+        return None
+    return report.failure_class or ("exit_code" if report.exit_code else "agent_error")
+
+
+def _repeated(task: Row[Any], report: Report, digest: str) -> Settled:
+    """The same report again gets the same answer; another one, or one that comes too late, is kept as a note."""
+    if task.report_digest == digest:
+        return Settled(task.id, task.new_status)
+    _note(task, f"A report came after this attempt had ended: {report.status}")
+    return Settled(
+        task.id,
+        error=Conflict(f"This attempt has ended already: {task.status}. The report is kept as a note."),
+    )
+
+
+def _note(task: Row[Any], words: str) -> None:
+    notes = [*task.notes, f"{clock.wire(clock.now())} {words}"][-NOTES:]
+    run(statements.NOTE, of_attempt_id=task.attempt_id, notes=notes)
+
+
+def _not_assigned(caller: Caller, task: Row[Any] | None, report: Report) -> Settled:
+    """Nobody learns here whether a task exists that isn't theirs."""
+    if task is not None:
+        audit.record(caller.as_actor(), "task.foreign-report", report.task_id, report.task_id)
+    return Settled(report.task_id, error=NotAssigned())
+
+
+def _digest(report: Report) -> str:
+    facts = report.model_dump(mode="json", exclude={"log_tail"})
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def as_reported(item: Arrived, settled: Settled) -> dict[str, Any]:
+    """A row of sync's `reported`."""
+    row: dict[str, Any] = {"attempt_id": item.attempt_id, "status": 200, "new_status": settled.new_status}
+    if settled.error:
+        row = {"attempt_id": item.attempt_id, "status": settled.error.status, "detail": settled.error.detail}
+        row |= settled.error.extra
+    return row

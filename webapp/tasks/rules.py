@@ -1,0 +1,171 @@
+"""Decisions about tasks: legal moves, retries, who may take what. No database, no clock."""
+
+import hashlib
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+TaskStatus = Literal["queued", "assigned", "running", "completed", "failed", "cancelled"]
+AttemptStatus = Literal["assigned", "running", "completed", "failed", "cancelled"]
+Outcome = Literal["completed", "failed", "cancelled"]
+
+TERMINAL = frozenset({"completed", "failed", "cancelled"})
+ACTIVE = ("queued", "assigned", "running")
+
+# Legal moves. `queued` again is an automatic retry or an offer given back: before any terminal state.
+TRANSITIONS: dict[str, frozenset[str]] = {
+    "queued": frozenset({"assigned", "cancelled", "failed"}),
+    "assigned": frozenset({"running", "queued", "completed", "failed", "cancelled"}),
+    "running": frozenset({"queued", "completed", "failed", "cancelled"}),
+    "completed": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+
+RetryCause = Literal[
+    "agent_error", "offer_lost", "disk_low", "exit_code", "timeout", "no_output", "worker_lost"
+]
+FailureClass = Literal[
+    "exit_code",
+    "timeout",
+    "no_output",
+    "worker_lost",
+    "cancelled",
+    "agent_error",
+    "offer_lost",
+    "disk_low",
+    "log_incomplete",
+    "queue_timeout",
+]
+
+# What each class means, for the task's page.
+FAILURE_MEANS: dict[FailureClass, str] = {
+    "exit_code": "the command ended with a status other than 0",
+    "timeout": "it ran longer than its time limit",
+    "no_output": "it printed nothing for too long",
+    "worker_lost": "the worker stopped answering and its lease ended",
+    "cancelled": "a person cancelled it",
+    "agent_error": "the agent couldn’t run it",
+    "offer_lost": "the worker never started it",
+    "disk_low": "the worker’s disk is nearly full",
+    "log_incomplete": "its log didn’t arrive whole",
+    "queue_timeout": "no worker took it in time",
+}
+# And what a person could do next.
+FAILURE_HELPS: dict[FailureClass, str] = {
+    "exit_code": "The end of its log says why.",
+    "timeout": "Run it again with a longer limit, or find out what it waited for.",
+    "no_output": "It may have waited for an answer that nobody gives.",
+    "worker_lost": "Look whether that machine is awake, then run it again.",
+    "agent_error": "The agent’s own log on the machine says more.",
+    "offer_lost": "Run it again.",
+    "disk_low": "Make room on the worker, then run it again.",
+    "log_incomplete": "Run it again if the log matters.",
+    "queue_timeout": "Look whether a worker offers what it asks for, then run it again.",
+}
+RETRY_ON_BY_DEFAULT: tuple[RetryCause, ...] = ("agent_error", "offer_lost", "disk_low")
+
+MAX_RETRIES = 3
+RETRY_DELAY_S = 10
+RETRY_DELAY_LONGEST_S = 900
+RETRY_JITTER = 0.2
+
+
+def may_move(before: str, after: str) -> bool:
+    return after in TRANSITIONS[before]
+
+
+def sources(after: str) -> list[str]:
+    """The statuses from which a task may become this one: what a conditional UPDATE names."""
+    return [before for before, moves in TRANSITIONS.items() if after in moves]
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    max_retries: int
+    retry_delay_s: int
+    retry_on: tuple[str, ...]
+
+
+def next_retry_at(
+    attempts_made: int,
+    failure_class: str | None,
+    policy: RetryPolicy,
+    now: datetime,
+    jitter: float | None = None,
+) -> datetime | None:
+    """When a failed task is tried again, or None: delay × 2ⁿ, at most 15 min, ± 20 %. `jitter` is in -1…1."""
+    if failure_class not in policy.retry_on or attempts_made > policy.max_retries:
+        return None
+    delay = min(policy.retry_delay_s * 2 ** (attempts_made - 1), RETRY_DELAY_LONGEST_S)
+    spread = random.uniform(-1, 1) if jitter is None else jitter  # noqa: S311 - spreads load, guards nothing
+    return now + timedelta(seconds=delay * (1 + RETRY_JITTER * spread))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a task asks of a worker. A label with the value None matches any value."""
+
+    organisation_id: str
+    tool: str
+    labels: Mapping[str, str | None]
+    worker_id: str | None
+    by_admin: bool
+
+    @property
+    def id(self) -> str:
+        facts = [self.organisation_id, self.tool, sorted(self.labels.items()), self.worker_id, self.by_admin]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What a worker offers."""
+
+    organisation_id: str
+    worker_id: str
+    tools: frozenset[str]
+    labels: Mapping[str, str]
+    admins_only: bool
+
+
+def mismatches(wanted: Wanted, offered: Offered) -> list[str]:
+    """Why this worker can never take such a task, in words; empty when it can."""
+    if wanted.organisation_id != offered.organisation_id:
+        return ["belongs to another organisation"]
+    if wanted.worker_id is not None and wanted.worker_id != offered.worker_id:
+        return ["the task names another worker"]
+    reasons = []
+    if wanted.tool not in offered.tools:
+        reasons.append(f"has no tool {wanted.tool}")
+    for key, value in sorted(wanted.labels.items()):
+        has = offered.labels.get(key)
+        if has is None:
+            reasons.append(f"has no label {key}")
+        elif value is not None and has != value:
+            reasons.append(f"has {key}={has}, not {value}")
+    if offered.admins_only and not wanted.by_admin:
+        reasons.append("serves admins only, until an admin opens it")
+    return reasons
+
+
+def split_secrets(
+    schema: Mapping[str, Any], value: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An input as (plain, secret): top-level properties that the schema marks with `x-secret` are secret."""
+    marked = {name for name, part in schema.get("properties", {}).items() if part.get("x-secret")}
+    plain = {name: part for name, part in value.items() if name not in marked}
+    return plain, {name: part for name, part in value.items() if name in marked}
+
+
+def default_name(tool: str, value: Mapping[str, Any]) -> str:
+    """What to call a task that nobody named: the first line that says something of what it runs."""
+    words = value.get("argv")
+    text = " ".join(words) if isinstance(words, list) else value.get("script") or value.get("message") or ""
+    # As a name may be: one line, nothing that a terminal or a browser would obey.
+    lines = ["".join(filter(str.isprintable, " ".join(line.split()))) for line in str(text).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("#", "set -"))]
+    return (said[0] if said else tool)[:255]

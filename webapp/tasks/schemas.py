@@ -1,0 +1,135 @@
+"""What programs and agents say about tasks."""
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from webapp.api.body import AgentBody, Body, one_line
+from webapp.tasks.rules import (
+    MAX_RETRIES,
+    RETRY_DELAY_S,
+    RETRY_ON_BY_DEFAULT,
+    FailureClass,
+    Outcome,
+    RetryCause,
+)
+from webapp.workers.rules import label_problem
+
+HOUR = 3600
+DAY = 24 * HOUR
+Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f-]{36}$")]
+
+
+def _labels(labels: dict[str, str | None]) -> dict[str, str | None]:
+    if problem := label_problem(labels):
+        raise ValueError(problem)
+    return labels
+
+
+class Submission(Body):
+    """A task as it is wanted. Durations in seconds."""
+
+    tool: str = Field(min_length=1, max_length=64)
+    input: dict[str, Any] = Field(default_factory=dict)
+    name: Annotated[str, Field(max_length=255), AfterValidator(one_line)] = ""
+    project_id: None = None
+    worker_id: Id | None = None
+    labels: Annotated[dict[str, str | None], AfterValidator(_labels)] = Field(default_factory=dict)
+    priority: int = Field(0, ge=-1000, le=1000)
+    timeout_s: int = Field(HOUR, ge=1, le=30 * DAY)
+    no_output_timeout_s: int | None = Field(None, ge=1, le=30 * DAY)
+    queue_timeout_s: int = Field(DAY, ge=1, le=365 * DAY)
+    max_retries: int = Field(MAX_RETRIES, ge=0, le=100)
+    retry_delay_s: int = Field(RETRY_DELAY_S, ge=0, le=DAY)
+    retry_on: list[RetryCause] = Field(default_factory=lambda: list(RETRY_ON_BY_DEFAULT))
+    on_lost: Literal["fail", "requeue"] = "fail"
+    locks: list[str] = Field([], max_length=0)
+
+
+class Changes(Body):
+    """A retry with changes: what is left out is as it was."""
+
+    input: dict[str, Any] | None = None
+
+
+class Content(AgentBody):
+    """Bytes in JSON: as text, or in base64 where they aren't UTF-8."""
+
+    content: str | None = None
+    content_base64: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.content is None) == (self.content_base64 is None):
+            raise ValueError("send content or content_base64")
+        try:
+            self._data = base64.b64decode(self.content_base64 or "", validate=True)
+        except binascii.Error as error:
+            raise ValueError("content_base64 isn't base64") from error
+        if self.content is not None:
+            self._data = self.content.encode()
+        return self
+
+    _data: bytes = b""
+
+    @property
+    def data(self) -> bytes:
+        return self._data
+
+
+class LogTail(Content):
+    """The last bytes of a log, riding with the report."""
+
+    offset: int = Field(ge=0, le=2**53)
+
+
+class Result(AgentBody):
+    output: str | None = Field(None, max_length=64 * 1024)
+    data: Any = None
+
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^(sha256:)?[0-9a-f]{64}$")]
+
+
+class Report(AgentBody):
+    """How an attempt ended."""
+
+    task_id: str = Field(max_length=36)
+    status: Outcome
+    execution_time_ms: int = Field(ge=0, le=2**53)
+    attempt_id: str | None = Field(None, max_length=36)
+    result: Result | None = None
+    error: str | None = Field(None, max_length=4000)
+    failure_class: FailureClass | None = None
+    exit_code: int | None = Field(None, ge=-(2**31), le=2**31 - 1)
+    metrics: dict[Annotated[str, Field(max_length=64)], int | float] | None = Field(None, max_length=50)
+    log_tail: LogTail | None = None
+    log_size: int | None = Field(None, ge=0, le=2**53)
+    log_sha256: Sha256 | None = None
+
+
+class ChunkBody(Content):
+    """A log chunk in JSON, for simple clients."""
+
+    attempt_id: str = Field(max_length=36)
+    phase: str = Field("run", max_length=32)
+    offset: int = Field(ge=0, le=2**53)
+    checksum: Sha256
+
+
+class StatusUpdate(AgentBody):
+    """Progress of an attempt. Only a report ends it."""
+
+    attempt_id: str = Field(max_length=36)
+    status: Literal["running", "success", "failed", "applied"] | None = None
+    stage: str | None = Field(None, max_length=64)
+    step: str | None = Field(None, max_length=255)
+    step_id: str | None = Field(None, max_length=64)
+    message: str | None = Field(None, max_length=1000)
+    progress: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
+    changes_add: int | None = Field(None, ge=0, le=10**9)
+    changes_change: int | None = Field(None, ge=0, le=10**9)
+    changes_destroy: int | None = Field(None, ge=0, le=10**9)
+    duration: float | None = Field(None, ge=0, allow_inf_nan=False)

@@ -1,0 +1,130 @@
+"""Workers on the API: for agents, and for people's programs."""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import TYPE_CHECKING, Any
+
+from flask import Response, current_app, jsonify, request
+from limits import RateLimitItemPerMinute
+
+from webapp import clock
+from webapp.api import blueprint as api_blueprint
+from webapp.api.body import parse
+from webapp.auth.guards import address, me, public, token_required
+from webapp.errors import TooMany
+from webapp.extensions import limiter
+from webapp.workers import presence, service, state
+from webapp.workers import sync as long_poll
+from webapp.workers.access import worker_for, workers_of
+from webapp.workers.guards import caller, worker_key
+from webapp.workers.schemas import Registration, SyncRequest, WorkerChange
+
+if TYPE_CHECKING:
+    from webapp.workers.models import Worker
+
+blueprint = api_blueprint("workers_api", __name__)
+# Whom nobody has approved yet may say who he is, and no more.
+STRANGERS_BODY_LIMIT = 256 * 1024
+SYNC_BODY_LIMIT = 4 * 1024 * 1024
+
+
+@blueprint.post("/workers/register")
+@public
+def register() -> tuple[Response, int]:
+    _refuse_flood()
+    made = service.register(parse(Registration, STRANGERS_BODY_LIMIT), address())
+    return jsonify(worker_id=made.worker_id, api_key=made.api_key, status=made.status, code=made.code), 201
+
+
+def _refuse_flood() -> None:
+    limit = RateLimitItemPerMinute(current_app.config["SETTINGS"].registrations_per_minute)
+    if not limiter.limiter.hit(limit, "register", address()):
+        raise TooMany("Too many registrations from this address. Wait a minute.")
+
+
+@blueprint.post("/workers/<id:worker_id>/sync")
+@worker_key(pending_too=True)
+def sync(worker_id: str) -> Response:
+    limit = SYNC_BODY_LIMIT if caller().status == "approved" else STRANGERS_BODY_LIMIT
+    return jsonify(long_poll.sync(caller(), parse(SyncRequest, limit), address(), _is_connected))
+
+
+def _is_connected() -> bool:
+    """Whether the agent still listens: gunicorn gives us its socket, and a closed one reads as empty."""
+    sock = request.environ.get("gunicorn.socket")
+    if sock is None:
+        return True
+    try:
+        readable, _, _ = select.select([sock], [], [], 0)
+        return not readable or bool(sock.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
+
+
+@blueprint.get("/workers")
+@token_required("viewer")
+def list_workers() -> Response:
+    held = state.busy_with(me().organisation_id)
+    workers = workers_of(me().organisation_id)
+    return jsonify(items=[as_wire(worker, held.get(worker.id, 0)) for worker in workers], next=None)
+
+
+@blueprint.get("/workers/<id:worker_id>")
+@token_required("viewer")
+def show(worker_id: str) -> Response:
+    return jsonify(as_wire(worker_for(me(), worker_id)))
+
+
+@blueprint.patch("/workers/<id:worker_id>")
+@token_required("admin")
+def change(worker_id: str) -> Response:
+    worker = worker_for(me(), worker_id)
+    service.change(me(), worker, parse(WorkerChange))
+    return jsonify(as_wire(worker))
+
+
+@blueprint.delete("/workers/<id:worker_id>")
+@token_required("admin")
+def remove(worker_id: str) -> tuple[str, int]:
+    service.remove(me(), worker_for(me(), worker_id))
+    return "", 204
+
+
+@blueprint.post("/workers/<id:worker_id>/approve")
+@token_required("admin")
+def approve(worker_id: str) -> Response:
+    worker = worker_for(me(), worker_id)
+    service.approve(me(), worker)
+    return jsonify(as_wire(worker))
+
+
+@blueprint.post("/workers/<id:worker_id>/revoke")
+@token_required("admin")
+def revoke(worker_id: str) -> Response:
+    worker = worker_for(me(), worker_id)
+    service.revoke(me(), worker)
+    return jsonify(as_wire(worker))
+
+
+def as_wire(worker: Worker, held: int | None = None) -> dict[str, Any]:
+    seen = presence.of(worker)
+    return {
+        "id": worker.id,
+        "name": worker.name,
+        "status": worker.status,
+        "shown_status": state.status_of(worker, held),
+        "code": worker.code if worker.status == "pending" else None,
+        "hostname": worker.hostname,
+        "platform": worker.platform,
+        "agent_version": worker.agent_version,
+        "labels": worker.all_labels,
+        "tools": worker.tools,
+        "slots": worker.capacity,
+        "plan_limit": worker.plan_limit,
+        "admins_only": worker.admins_only,
+        "metrics": seen.metrics.model_dump() if seen else None,
+        "created_at": clock.wire(worker.created_at),
+        "last_seen_at": clock.wire(presence.seen_at(worker)),
+    }

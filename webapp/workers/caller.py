@@ -1,0 +1,48 @@
+"""The worker behind a request's key, as a value: what the queue needs to know of it, read once a request."""
+
+from dataclasses import dataclass, field
+
+from webapp.auth.actor import Actor
+from webapp.errors import Forbidden
+
+
+class WorkerPending(Forbidden):
+    """This worker waits for approval. An admin approves it on the page Workers."""
+
+    slug = "worker-pending"
+
+
+class WorkerRevoked(Forbidden):
+    """This worker was revoked. Remove its identity file and join again."""
+
+    slug = "worker-revoked"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """`slots_set` is what a person set; without it the agent's own word counts."""
+
+    worker_id: str
+    organisation_id: str
+    name: str
+    status: str
+    tools: frozenset[str] = frozenset()
+    labels: dict[str, str] = field(default_factory=dict)
+    admins_only: bool = False
+    slots_set: int | None = None
+    address: str = ""
+
+    def as_actor(self) -> Actor:
+        """The worker as the audit log names it."""
+        return Actor("worker", self.name, self.organisation_id, "viewer", self.worker_id, self.address)
+
+    def capacity(self, said: int) -> int:
+        return said if self.slots_set is None else self.slots_set
+
+
+def refuse_status(status: str, pending_too: bool = False) -> None:
+    """Raises WorkerRevoked or WorkerPending where the worker may not work."""
+    if status == "revoked":
+        raise WorkerRevoked
+    if status == "pending" and not pending_too:
+        raise WorkerPending

@@ -1,0 +1,119 @@
+"""Add a worker: the line to paste, and the join tokens behind it."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import current_app, flash, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from webapp import clock, templating
+from webapp.auth.guards import me, signed_in
+from webapp.errors import Invalid
+from webapp.live.bus import organisation_topic
+from webapp.live.views import LiveView, Scope
+from webapp.security import own_origin
+from webapp.workers import join_tokens, listing
+from webapp.workers.pages import blueprint
+from webapp.workers.rules import parse_labels
+
+# value in the form → (uses, hours)
+LIVES: dict[str, tuple[int | None, float | None]] = {
+    "once": (1, 1),
+    "ten": (10, 24),
+    "many": (None, 24 * 30),
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How another machine reaches this server."""
+
+    origin: str
+    is_plain: bool
+    is_loopback_only: bool
+
+    def line(self, token: str) -> str:
+        words = ["python -m agent run --server", self.origin, "--join-token", token]
+        return " ".join(words + ["--insecure"] * (self.is_plain and not is_loopback(self.host)))
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.origin).hostname or ""
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _way() -> Way:
+    settings = current_app.config["SETTINGS"]
+    origin = own_origin()
+    only_here = settings.public_url is None and settings.trusted_proxies == 0 and is_loopback(settings.host)
+    return Way(origin, origin.startswith("http:"), only_here)
+
+
+def _arrivals(scope: Scope) -> dict[str, Any]:
+    since = scope.args.get("since", "")
+    began = clock.from_ms(int(since)) if since.isdecimal() and len(since) < 15 else clock.now()
+    rows = [row for row in listing.all_shown(scope.organisation_id) if row.worker.created_at >= began]
+    return {**templating.frame(scope, "workers", "Add a worker"), "arrived": rows}
+
+
+ADD = LiveView(
+    "add-worker",
+    ("_counts.html", "workers/_arrived.html"),
+    _arrivals,
+    lambda scope: (organisation_topic(scope.organisation_id),),
+)
+
+
+@blueprint.get("/workers/add")
+@signed_in("admin")
+def add() -> str:
+    return _add_page()
+
+
+@blueprint.post("/workers/add")
+@signed_in("admin")
+def make_line() -> str | tuple[str, int]:
+    form = {name: request.form.get(name, "").strip() for name in ("name", "labels", "life")}
+    labels = {key: value or "" for key, value in parse_labels(form["labels"]).items()}
+    uses, hours = LIVES.get(form["life"], LIVES["once"])
+    try:
+        token = join_tokens.create(me(), form["name"] or "a new worker", uses, hours, labels)
+    except Invalid as error:
+        errors = {row["field"]: row["message"] for row in error.extra.get("errors", [])}
+        return _add_page(form=form, errors=errors), 422
+    return _add_page(form=form, token=token, hours=hours)
+
+
+def _add_page(**values: Any) -> str:
+    args = {"since": str(clock.to_ms(clock.now()))}
+    shown = {
+        "form": {"name": "", "labels": "", "life": "once"},
+        "errors": {},
+        "token": "",
+        "hours": 1,
+        **values,
+    }
+    return templating.live_page(ADD, "workers/add.html", args, way=_way(), **shown)
+
+
+@blueprint.get("/settings/join-tokens")
+@signed_in("admin")
+def join_tokens_page() -> tuple[str, int]:
+    found = join_tokens.listed(me().organisation_id)
+    return templating.page("settings/join_tokens.html", "settings", "Join tokens", tokens=found)
+
+
+@blueprint.post("/settings/join-tokens/<key_id>/revoke")
+@signed_in("admin")
+def revoke_join_token(key_id: str) -> Response:
+    join_tokens.revoke(me(), key_id)
+    flash("The join token is revoked. Workers that joined with it stay.")
+    return redirect(url_for("workers.join_tokens_page"))

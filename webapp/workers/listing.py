@@ -1,0 +1,93 @@
+"""Workers as the pages show them: facts, presence and what they hold, put together once a page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from webapp.workers import presence, state
+from webapp.workers.access import workers_of
+from webapp.workers.models import Worker
+from webapp.workers.rules import ShownStatus
+
+# A busy worker is seen many times a second: whole steps keep an unchanged fragment the same.
+SEEN_STEP_S = 10
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A worker, with what isn't in its row."""
+
+    worker: Worker
+    status: ShownStatus
+    held: int
+    seen_at: datetime | None
+
+    @property
+    def presence(self) -> presence.Presence | None:
+        return presence.of(self.worker)
+
+    def samples(self, name: str) -> list[float]:
+        """One vital (a field of Metrics) over the last hour, oldest first."""
+        seen = self.presence
+        values = [getattr(metrics, name) for _, metrics in seen.samples] if seen else []
+        return [float(value) for value in values if value is not None]
+
+    def now(self, name: str) -> float | None:
+        seen = self.presence
+        value = getattr(seen.metrics, name) if seen else None
+        return None if value is None else float(value)
+
+    @property
+    def is_up(self) -> bool:
+        return self.status in ("online", "busy")
+
+
+def shown(worker: Worker, held: int | None = None) -> Shown:
+    count = state.busy_with(worker.organisation_id).get(worker.id, 0) if held is None else held
+    return Shown(worker, state.status_of(worker, count), count, _stepped(presence.seen_at(worker)))
+
+
+def _stepped(moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    return moment - timedelta(seconds=moment.second % SEEN_STEP_S, microseconds=moment.microsecond)
+
+
+def all_shown(organisation_id: str) -> list[Shown]:
+    """Two queries, however many workers there are."""
+    held = state.busy_with(organisation_id)
+    return [shown(worker, held.get(worker.id, 0)) for worker in workers_of(organisation_id)]
+
+
+def pending_count(organisation_id: str) -> int:
+    return len(workers_of(organisation_id, "pending"))
+
+
+def matching(rows: Sequence[Shown], wanted: Mapping[str, str]) -> list[Shown]:
+    """Those that a person asked for by `q`, `status` and `label`."""
+    q, status, label = (wanted.get(name, "").strip().lower() for name in ("q", "status", "label"))
+    return [
+        row
+        for row in rows
+        if (not status or row.status == status) and _says(row.worker, q) and _has(row.worker, label)
+    ]
+
+
+def _says(worker: Worker, q: str) -> bool:
+    words = [worker.name, worker.hostname, worker.platform, *worker.tools, *label_words(worker)]
+    return any(q in word.lower() for word in words)
+
+
+def _has(worker: Worker, label: str) -> bool:
+    return not label or label in [word.lower() for word in label_words(worker)]
+
+
+def label_words(worker: Worker) -> list[str]:
+    return [f"{key}={value}" if value else key for key, value in sorted(worker.all_labels.items())]
+
+
+def known_machines(rows: Sequence[Shown]) -> dict[str, Worker]:
+    """{id of a pending worker: another worker of the same machine}: the same hardware again, or somebody who says so."""
+    known = {row.worker.machine_id: row.worker for row in rows if row.worker.status != "pending"}
+    pending = [row.worker for row in rows if row.worker.status == "pending"]
+    return {worker.id: known[worker.machine_id] for worker in pending if worker.machine_id in known}

@@ -1,0 +1,103 @@
+"""Workers, their keys, the join tokens that enrol them, and the tools that they brought."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from webapp import clock
+from webapp.database import UtcDateTime, new_id
+from webapp.extensions import Base
+
+NAME_LENGTH = 255
+WorkerStatus = Literal["pending", "approved", "revoked"]
+
+
+class Worker(Base):
+    """A machine's row. Whether it is online is computed from when it was last seen, never stored."""
+
+    __tablename__ = "workers"
+    __table_args__ = (Index("ix_workers_organisation", "organisation_id", "status"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.id"))
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    status: Mapped[WorkerStatus] = mapped_column(String(16))
+    code: Mapped[str] = mapped_column(String(8))
+
+    hostname: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    platform: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    agent_version: Mapped[str] = mapped_column(String(64))
+    machine_id: Mapped[str] = mapped_column(String(128), index=True)
+    nonce_digest: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64), default="")
+
+    # Labels given by people win over those that the agent brought.
+    agent_labels: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    labels: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    tools: Mapped[list[str]] = mapped_column(JSON, default=list)
+    # What the agent said of its tools, kept until it is approved: only then the organisation's catalogue takes it.
+    declared_tools: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list, deferred=True)
+    slots: Mapped[int] = mapped_column(default=1)
+    # What the agent says when a person hasn't set it.
+    slots_set: Mapped[int | None] = mapped_column()
+    plan_limit: Mapped[int] = mapped_column(default=1)
+    # True for the agent beside the server: an operator there would have the server's own keys.
+    admins_only: Mapped[bool] = mapped_column(default=False)
+
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+    approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    first_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Kept in memory and written now and then: what is here may be a minute old.
+    last_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @property
+    def all_labels(self) -> dict[str, str]:
+        return {**self.agent_labels, **self.labels}
+
+    @property
+    def capacity(self) -> int:
+        return self.slots if self.slots_set is None else self.slots_set
+
+
+class WorkerKey(Base):
+    __tablename__ = "worker_keys"
+
+    key_id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    worker_id: Mapped[str] = mapped_column(ForeignKey("workers.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+
+
+class JoinToken(Base):
+    """Enrols workers: approved at once, with labels, as often as it says and until it expires."""
+
+    __tablename__ = "join_tokens"
+
+    key_id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.id"), index=True)
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    labels: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    admins_only: Mapped[bool] = mapped_column(default=False)
+    uses_left: Mapped[int | None] = mapped_column()
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Tool(Base):
+    """What a task of this organisation can run: declared by an approved agent, the newest version wins."""
+
+    __tablename__ = "tools"
+    __table_args__ = (UniqueConstraint("organisation_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
+    organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.id"))
+    name: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int] = mapped_column(default=1)
+    title: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    description: Mapped[str] = mapped_column(String(2000))
+    # JSON Schema of the input, in the vocabulary that rules.schema_problem allows.
+    schema: Mapped[dict[str, Any]] = mapped_column(JSON)

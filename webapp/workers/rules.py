@@ -1,0 +1,136 @@
+"""Decisions about workers: their status, their labels, which tool declarations are acceptable."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+ShownStatus = Literal["pending", "online", "busy", "unreachable", "offline", "revoked"]
+
+LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
+LABEL_VALUE = re.compile(r"[^\x00-\x1f\x7f\s=]{0,255}")
+MAX_LABELS = 64
+TOOL_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+
+# The vocabulary of a tool's input schema. No `$ref` (it would be fetched) and no `pattern` (it could be made to hang).
+SCHEMA_KEYWORDS = frozenset(
+    {
+        "type",
+        "properties",
+        "required",
+        "additionalProperties",
+        "title",
+        "description",
+        "default",
+        "enum",
+        "examples",
+        "minLength",
+        "maxLength",
+        "minimum",
+        "maximum",
+        "items",
+        "minItems",
+        "maxItems",
+        "oneOf",
+        "x-widget",
+        "x-secret",
+    }
+)
+SCHEMA_TYPES = frozenset({"object", "string", "integer", "number", "boolean", "array"})
+SCHEMA_DEPTH = 6
+# Checking a schema takes time in the event loop: so many parts, of all tools that one agent declares together.
+SCHEMA_PARTS = 2000
+
+
+def shown_status(
+    status: str, seen_at: datetime | None, busy_with: int, now: datetime, offline_after_s: float
+) -> ShownStatus:
+    """What people see. Silent with work is unreachable: nothing is decided yet, and it gets no new work."""
+    if status == "pending":
+        return "pending"
+    if status == "revoked":
+        return "revoked"
+    if seen_at is None or now - seen_at > timedelta(seconds=offline_after_s):
+        return "unreachable" if busy_with else "offline"
+    return "busy" if busy_with else "online"
+
+
+def label_problem(labels: Mapping[str, Any]) -> str | None:
+    """Why these can't be labels, or None."""
+    if len(labels) > MAX_LABELS:
+        return f"at most {MAX_LABELS} labels"
+    for key, value in labels.items():
+        if not LABEL_KEY.fullmatch(key):
+            return (
+                f"{key[:80]!r} is no label: letters, digits and . _ / -, at most 63, a letter or digit first"
+            )
+        if value is not None and not (
+            isinstance(value, str) and value.isprintable() and LABEL_VALUE.fullmatch(value)
+        ):
+            return f"the value of {key} has spaces, '=' or control characters, or is longer than 255"
+    return None
+
+
+def parse_labels(text: str) -> dict[str, str | None]:
+    """`gpu=3060 site=attic quiet`, separated by spaces or commas. A label without `=` has the value None."""
+    labels: dict[str, str | None] = {}
+    for word in text.replace(",", " ").split():
+        key, equals, value = word.partition("=")
+        labels[key] = value if equals else None
+    return labels
+
+
+def labels_text(labels: Mapping[str, str | None]) -> str:
+    return " ".join(key if value is None else f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def parts_of(schema: Any) -> int:
+    """How many values it is made of, at any depth, as far as it matters."""
+    level, count = [schema], 0
+    while level and count <= SCHEMA_PARTS:
+        count += len(level)
+        inner = [list(part.values()) if isinstance(part, dict) else part for part in level]
+        level = [value for values in inner if isinstance(values, list) for value in values]
+    return count
+
+
+def schema_problem(schema: Any, depth: int = 0, is_property: bool = False) -> str | None:
+    """Why a tool's input schema isn't one that we show and check, or None."""
+    if not isinstance(schema, dict):
+        return "a schema is an object"
+    if depth == 0 and schema.get("type") != "object":
+        return "the input's type must be object"
+    if depth > SCHEMA_DEPTH:
+        return f"nested deeper than {SCHEMA_DEPTH} levels"
+    return _keywords_problem(schema, is_property) or _parts_problem(schema, depth)
+
+
+def _keywords_problem(schema: dict[str, Any], is_property: bool) -> str | None:
+    unknown = set(schema) - SCHEMA_KEYWORDS
+    if unknown:
+        return f"unknown keyword {sorted(unknown)[0][:40]}"
+    if "type" in schema and not (isinstance(schema["type"], str) and schema["type"] in SCHEMA_TYPES):
+        return "unknown type"
+    if not isinstance(schema.get("x-widget", ""), str):
+        return "x-widget is a name"
+    if "x-secret" in schema and not (is_property and isinstance(schema["x-secret"], bool)):
+        return "x-secret is true or false, on a property of the input itself: only there it is kept secret"
+    return None
+
+
+def _parts_problem(schema: dict[str, Any], depth: int) -> str | None:
+    properties = schema.get("properties", {})
+    if not isinstance(properties, dict):
+        return "properties is an object"
+    parts = [schema[name] for name in ("items", "additionalProperties") if isinstance(schema.get(name), dict)]
+    if "items" in schema and not isinstance(schema["items"], dict):
+        return "items is a schema"
+    choices = schema.get("oneOf", [])
+    if not isinstance(choices, list):
+        return "oneOf is a list"
+    for choice in choices:
+        if not isinstance(choice, dict) or set(choice) - {"required", "title"}:
+            return "oneOf only names required properties"
+    found = [schema_problem(part, depth + 1, is_property=depth == 0) for part in properties.values()]
+    found += [schema_problem(part, depth + 1) for part in parts]
+    return next((problem for problem in found if problem), None)

@@ -1,0 +1,135 @@
+"""What agents and programs say about workers."""
+
+from typing import Annotated, Any
+
+from jsonschema import Draft202012Validator, SchemaError
+from pydantic import AfterValidator, Field, field_validator
+
+from webapp.api.body import AgentBody, Body, one_line
+from webapp.workers.rules import SCHEMA_PARTS, TOOL_NAME, label_problem, parts_of, schema_problem
+
+
+def _not_blank(text: str) -> str:
+    if not text:
+        raise ValueError("must have letters")
+    return text
+
+
+def _labels(labels: dict[str, str]) -> dict[str, str]:
+    if problem := label_problem(labels):
+        raise ValueError(problem)
+    return labels
+
+
+Name = Annotated[str, Field(max_length=255), AfterValidator(one_line), AfterValidator(_not_blank)]
+Words = Annotated[str, Field(max_length=255), AfterValidator(one_line)]
+Labels = Annotated[dict[str, str], AfterValidator(_labels)]
+Slots = Annotated[int, Field(ge=1, le=1000)]
+
+
+class DeclaredTool(AgentBody):
+    """A tool as its agent describes it."""
+
+    name: str
+    version: int = Field(1, ge=1, le=1_000_000)
+    title: Words = ""
+    description: str = Field("", max_length=2000)
+    schema_: dict[str, Any] = Field({"type": "object"}, alias="schema")
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not TOOL_NAME.fullmatch(value):
+            raise ValueError("a tool's name is small letters, digits, _ and -, at most 64")
+        return value
+
+    @field_validator("schema_")
+    @classmethod
+    def _known_vocabulary(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if problem := schema_problem(value):
+            raise ValueError(problem)
+        try:
+            Draft202012Validator.check_schema(value)  # or checking an input against it would break
+        except SchemaError as error:
+            raise ValueError(f"not a JSON Schema: {error.message[:200]}") from error
+        return value
+
+
+class Introduction(AgentBody):
+    """What an agent says about itself, at registration and at the first sync of each session."""
+
+    hostname: Words = ""
+    platform: Words = ""
+    agent_version: Annotated[str, Field(max_length=64), AfterValidator(one_line)] = ""
+    labels: Labels = Field(default_factory=dict)
+    tools: list[DeclaredTool] = Field([], max_length=200)
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _not_too_much(cls, value: Any) -> Any:
+        if parts_of(value) > SCHEMA_PARTS:
+            raise ValueError(f"tools and their schemas have more than {SCHEMA_PARTS} parts together")
+        return value
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _names_will_do(cls, value: Any) -> Any:
+        """A simple client may send bare names of tools."""
+        return (
+            [{"name": tool} if isinstance(tool, str) else tool for tool in value]
+            if isinstance(value, list)
+            else value
+        )
+
+    @field_validator("tools")
+    @classmethod
+    def _each_once(cls, value: list[DeclaredTool]) -> list[DeclaredTool]:
+        if len({tool.name for tool in value}) < len(value):
+            raise ValueError("a tool is declared twice")
+        return value
+
+
+class Registration(Introduction):
+    name: Name
+    machine_id: str = Field(min_length=8, max_length=128)
+    nonce: str = Field(min_length=8, max_length=128)
+    slots: Slots = 1
+    plan_limit: Slots = 1
+    join_token: str | None = Field(None, max_length=128)
+
+
+class Metrics(AgentBody):
+    """Vitals of the machine. A value that makes no sense is refused, not drawn."""
+
+    cpu_percent: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
+    memory_percent: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
+    disk_free_bytes: int | None = Field(None, ge=0, le=2**63 - 1)
+    load_1m: float | None = Field(None, ge=0, le=1_000_000, allow_inf_nan=False)
+
+
+class SyncRequest(Introduction):
+    """The one call that an agent lives on. It introduces itself again in the first one of a session."""
+
+    session_id: str = Field(min_length=1, max_length=64)
+    boot_id: str = Field("", max_length=64)
+    slots: Slots = 1
+    plan_limit: Slots = 1
+    accepting: bool = True
+    held: list[Annotated[str, Field(max_length=36)]] = Field([], max_length=2000)
+    # Each is checked by the domain that takes it, so that one bad report doesn't hold back the others.
+    reports: list[dict[str, Any]] = Field([], max_length=200)
+    metrics: Metrics = Metrics()
+    wait_s: float = Field(0, ge=0, le=25, allow_inf_nan=False)
+
+    @property
+    def introduces(self) -> bool:
+        return "tools" in self.model_fields_set
+
+
+class WorkerChange(Body):
+    """PATCH: what is left out stays."""
+
+    name: Name | None = None
+    labels: Labels | None = None
+    slots: Slots | None = None
+    admins_only: bool | None = None
