@@ -11,6 +11,7 @@ from webapp.database import EncryptedText, UtcDateTime, new_id
 from webapp.extensions import Base
 from webapp.tasks.rules import AttemptStatus, TaskStatus
 from webapp.workers.models import Worker
+from webapp.workers.rules import SlotClass
 
 OnLost = Literal["fail", "requeue"]
 
@@ -30,6 +31,30 @@ class Placement(Base):
     labels: Mapped[dict[str, str | None]] = mapped_column(JSON)
     worker_id: Mapped[str | None] = mapped_column(String(36))
     by_admin: Mapped[bool] = mapped_column()
+    slot_class: Mapped[SlotClass] = mapped_column(String(16), default="task")
+    # Named locks that are taken with the claim and given back at the attempt's end; sorted.
+    locks: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+
+class PlacementLock(Base):
+    """The same names as rows, to find who else waits for a lock."""
+
+    __tablename__ = "placement_locks"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    placement_id: Mapped[str] = mapped_column(ForeignKey("placements.id"), primary_key=True)
+
+
+class HeldLock(Base):
+    """A named lock that an attempt holds. The primary key is what makes it exclusive."""
+
+    __tablename__ = "held_locks"
+
+    organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    task_id: Mapped[str] = mapped_column(String(36))
+    attempt_id: Mapped[str] = mapped_column(String(36), index=True)
+    taken_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Task(Base):
@@ -159,6 +184,10 @@ class Attempt(Base):
     log_size: Mapped[int] = mapped_column(BigInteger, default=0)
     log_lines: Mapped[int] = mapped_column(default=0)
     blob_size: Mapped[int] = mapped_column(BigInteger, default=0)
+    # Bytes in the middle of an over-long log that the agent left out.
+    log_missing: Mapped[int] = mapped_column(BigInteger, default=0)
+    # When retention removed the log; its size stays.
+    log_removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class LogChunk(Base):

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from webapp import clock
 from webapp.database import UtcDateTime, new_id
 from webapp.extensions import Base
+from webapp.workers.rules import SlotClass
 
 NAME_LENGTH = 255
 WorkerStatus = Literal["pending", "approved", "revoked"]
@@ -45,6 +46,19 @@ class Worker(Base):
     plan_limit: Mapped[int] = mapped_column(default=1)
     # True for the agent beside the server: an operator there would have the server's own keys.
     admins_only: Mapped[bool] = mapped_column(default=False)
+
+    # What the agent found of its tools: `[{name, works, version, signed_in, problem}]`. `tools` names those that work.
+    tool_facts: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+
+    # Finish what runs, take no more: a wish of people.
+    drain_requested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Shown at the agent's terminal once.
+    announcement: Mapped[str | None] = mapped_column(String(1000))
+    # Tasks whose attempts failed here in a row for reasons of the machine, not of the task.
+    failures_in_row: Mapped[list[str]] = mapped_column(JSON, default=list)
+    # How often in a row it was set aside, which doubles the time.
+    quarantines: Mapped[int] = mapped_column(default=0)
+    quarantined_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
     approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -99,5 +113,6 @@ class Tool(Base):
     version: Mapped[int] = mapped_column(default=1)
     title: Mapped[str] = mapped_column(String(NAME_LENGTH))
     description: Mapped[str] = mapped_column(String(2000))
+    slot_class: Mapped[SlotClass] = mapped_column(String(16), default="task")
     # JSON Schema of the input, in the vocabulary that rules.schema_problem allows.
     schema: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 ShownStatus = Literal["pending", "online", "busy", "unreachable", "offline", "revoked"]
 
+# What a task takes of a worker: a slot; one of its `plan_limit` plans; or its only exclusive place (applies).
+SlotClass = Literal["task", "plan", "exclusive"]
+
 LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 LABEL_VALUE = re.compile(r"[^\x00-\x1f\x7f\s=]{0,255}")
 MAX_LABELS = 64
