@@ -13,9 +13,9 @@ from webapp.database import after_commit, run
 from webapp.errors import LeaseLost
 from webapp.live import events
 from webapp.live.bus import bus, worker_topic
-from webapp.tasks import statements
+from webapp.tasks import dispatch, locks, placements, quarantine, statements
 from webapp.tasks.models import Task
-from webapp.tasks.rules import Outcome, RetryPolicy, next_retry_at
+from webapp.tasks.rules import INFRASTRUCTURE, Outcome, RetryPolicy, next_retry_at
 
 # Filled by create_app with what higher domains do when a task has ended for good, in the same transaction.
 after_finish: list[Callable[[str], None]] = []
@@ -78,10 +78,21 @@ def end_attempt(task: Row[Any], ending: Ending) -> str:
     )
     if not (moved.rowcount and ended.rowcount):
         raise LeaseLost
+    if placements.wanted(task.placement_id).locks and locks.give_back(task.attempt_id):
+        after_commit(dispatch.wake_for_queue)
+    _judge_worker(task, ending)
     happened = [] if task.status == "running" else [TaskStarted(task.id, task.name, task.number)]
     _tell(task, new_status, [*happened, _event(task, new_status, ending)])
     after_commit(lambda: bus.wake(worker_topic(task.worker_id)))
     return new_status
+
+
+def _judge_worker(task: Row[Any], ending: Ending) -> None:
+    """Failures in a row set a machine aside. After the commit: the worker's row is locked before a task's elsewhere."""
+    is_infrastructure = ending.failure_class in INFRASTRUCTURE
+    if is_infrastructure or (task.failures_in_row and ending.outcome != "cancelled"):
+        failed_task_id = task.id if is_infrastructure else None
+        after_commit(lambda: quarantine.note(task.worker_id, failed_task_id))
 
 
 def _retry_at(task: Row[Any], ending: Ending, now: datetime) -> datetime | None:

@@ -16,6 +16,7 @@ from webapp.tasks.data import offer
 from webapp.tasks.ending import Ending, end_attempt
 from webapp.tasks.queue import Held
 from webapp.tasks.reports import Arrived
+from webapp.tasks.rules import Room
 from webapp.workers import presence
 from webapp.workers.caller import Caller, refuse_status
 from webapp.workers.schemas import SyncRequest
@@ -59,8 +60,8 @@ def _write(
             queue.renew(caller.worker_id, [item.attempt_id for item in renewing], lease_s)
         _end_unstarted(_lost(held, request, is_cancelled=True))
         held = queue.held_by(caller.worker_id)
-        free = _free(caller, held, request)
-        claimed = queue.claim(caller, fitting, free, lease_s) if free > 0 else []
+        room = _room(caller, held, request)
+        claimed = queue.claim(caller, fitting, room, lease_s) if room.slots > 0 else []
         offers = [ready for task in claimed if (ready := _offer_or_fail(task))]
     return reported, held, offers
 
@@ -87,7 +88,18 @@ def _could_claim(caller: Caller, held: Sequence[Held], request: SyncRequest, fit
 
 
 def _free(caller: Caller, held: Sequence[Held], request: SyncRequest) -> int:
-    return caller.capacity(request.slots) - len(held) if request.accepting else 0
+    """Slots to give work to. Not where a person or its failures have set the worker aside: read anew at each pass."""
+    takes_more = request.accepting and not caller.is_draining and not caller.is_quarantined
+    return caller.capacity(request.slots) - len(held) if takes_more else 0
+
+
+def _room(caller: Caller, held: Sequence[Held], request: SyncRequest) -> Room:
+    classes = [placements.wanted(item.placement_id).slot_class for item in held]
+    return Room(
+        slots=_free(caller, held, request),
+        plans=request.plan_limit - classes.count("plan"),
+        exclusive=1 - classes.count("exclusive"),
+    )
 
 
 def _to_renew(held: Sequence[Held], request: SyncRequest) -> list[Held]:

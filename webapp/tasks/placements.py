@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from webapp.database import after_commit, run, transaction
 from webapp.extensions import db
 from webapp.tasks import statements
-from webapp.tasks.models import Placement
+from webapp.tasks.models import Placement, PlacementLock
 from webapp.tasks.rules import Offered, Wanted, mismatches
 from webapp.workers.caller import Caller
 from webapp.workers.models import Worker
@@ -33,8 +33,12 @@ def ensure(wanted: Wanted) -> str:
                             labels=dict(wanted.labels),
                             worker_id=wanted.worker_id,
                             by_admin=wanted.by_admin,
+                            slot_class=wanted.slot_class,
+                            locks=list(wanted.locks),
                         )
                     )
+                    for name in wanted.locks:
+                        session.execute(insert(PlacementLock).values(name=name, placement_id=wanted.id))
             except IntegrityError:
                 pass  # another process stored the same a moment ago
         after_commit(lambda: _stored.add(wanted.id))
@@ -50,7 +54,15 @@ def queued() -> list[Wanted]:
 def wanted(placement_id: str) -> Wanted:
     """Placements never change, so they are read once a process."""
     row = db.session.get_one(Placement, placement_id)
-    return Wanted(row.organisation_id, row.tool, row.labels, row.worker_id, row.by_admin)
+    return Wanted(
+        row.organisation_id,
+        row.tool,
+        row.labels,
+        row.worker_id,
+        row.by_admin,
+        row.slot_class,
+        tuple(row.locks),
+    )
 
 
 def offered_by_caller(caller: Caller) -> Offered:
@@ -59,8 +71,18 @@ def offered_by_caller(caller: Caller) -> Offered:
 
 def offered_by(worker: Worker) -> Offered:
     """The same of a worker that isn't calling."""
+    broken = {
+        str(fact["name"]): str(fact.get("problem") or "no reason given")
+        for fact in worker.tool_facts
+        if not fact.get("works", True)
+    }
     return Offered(
-        worker.organisation_id, worker.id, frozenset(worker.tools), worker.all_labels, worker.admins_only
+        worker.organisation_id,
+        worker.id,
+        frozenset(worker.tools),
+        worker.all_labels,
+        worker.admins_only,
+        broken,
     )
 
 

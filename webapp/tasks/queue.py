@@ -11,7 +11,8 @@ from webapp import clock
 from webapp.database import new_id, run, run_many
 from webapp.errors import NotFound
 from webapp.live import events
-from webapp.tasks import statements
+from webapp.tasks import locks, placements, statements
+from webapp.tasks.rules import Room, Wanted
 from webapp.workers.caller import Caller
 
 RENEW_BELOW = 0.9
@@ -32,37 +33,58 @@ def lock_worker(worker_id: str) -> str:
 
 def has_candidates(placement_ids: Sequence[str], admins_only: bool = False) -> bool:
     """Whether a claim could find something: a read, so that an idle worker writes nothing."""
-    best = statements.CANDIDATES_OF_ADMINS if admins_only else statements.CANDIDATES
-    return any(run(best, **_best_of(each, 1)).first() for each in placement_ids)
+    return any(_best_of(each, 1, admins_only, to_claim=False) for each in placement_ids)
 
 
-def claim(caller: Caller, placement_ids: Sequence[str], count: int, lease_s: float) -> list[Row[Any]]:
-    """Assign up to `count` tasks of these placements to this worker, best first. Returns them as `OFFERED`.
+def claim(caller: Caller, placement_ids: Sequence[str], room: Room, lease_s: float) -> list[Row[Any]]:
+    """Assign what there is room for of these placements to this worker, best first. Returns the tasks as `OFFERED`.
 
-    The caller holds the worker's lock and has counted its slots. Durable with the commit, before any offer is sent.
+    The caller holds the worker's lock and has counted its room. Durable with the commit, before any offer is sent.
     """
     claimed = []
-    for task_id in _candidates(caller, placement_ids, count):
-        values = {"task_id": task_id, "new_attempt_id": new_id(), "new_worker_id": caller.worker_id}
-        task = run(statements.CLAIM, **values).first()
+    for candidate in _candidates(caller, placement_ids, room.slots):
+        wanted = placements.wanted(candidate.placement_id)
+        if not room.admits(wanted.slot_class):
+            continue
+        task = _claim_one(caller, candidate.id, wanted)
         if task is not None:
+            room.take(wanted.slot_class)
             claimed.append(task)
     run_many(statements.NEW_ATTEMPT, [_attempt(caller, task, lease_s) for task in claimed])
     return claimed
 
 
-def _best_of(placement_id: str, count: int) -> dict[str, Any]:
-    return {"placement_id": placement_id, "count": count, "now_ms": clock.to_ms(clock.now())}
+def _claim_one(caller: Caller, task_id: str, wanted: Wanted) -> Row[Any] | None:
+    """None where somebody was quicker: with the task, or with one of its locks."""
+    attempt_id = new_id()
+    if wanted.locks and not locks.take(wanted.organisation_id, wanted.locks, task_id, attempt_id):
+        return None
+    values = {"task_id": task_id, "new_attempt_id": attempt_id, "new_worker_id": caller.worker_id}
+    task = run(statements.CLAIM, **values).first()
+    if task is None and wanted.locks:
+        locks.give_back(attempt_id)
+    return task
 
 
-def _candidates(caller: Caller, placement_ids: Sequence[str], count: int) -> list[str]:
-    """The best `count` of each placement by its index, then the best of those: no sort over the whole queue."""
-    best = statements.CANDIDATES_OF_ADMINS_TO_CLAIM if caller.admins_only else statements.CANDIDATES_TO_CLAIM
+def _best_of(placement_id: str, count: int, admins_only: bool, *, to_claim: bool) -> Sequence[Row[Any]]:
+    """The best `count` of a placement by its index; where it wants locks, the one whose turn it is."""
+    values: dict[str, Any] = {"placement_id": placement_id, "now_ms": clock.to_ms(clock.now())}
+    names = placements.wanted(placement_id).locks
+    if names:
+        line = locks.NEXT[admins_only, to_claim]
+        return run(line, **values, lock_names=names).all()
+    return run(statements.BEST[admins_only, to_claim], **values, count=count).all()
+
+
+def _candidates(caller: Caller, placement_ids: Sequence[str], count: int) -> list[Row[Any]]:
+    """The best of each placement, then the best of those: no sort over the whole queue.
+
+    More than `count`, because some may find no room in their class or be taken by somebody else.
+    """
     found: list[Row[Any]] = []
     for placement_id in placement_ids:
-        found.extend(run(best, **_best_of(placement_id, count)))
-    found.sort(key=lambda row: (-row.priority, row.id))
-    return [row.id for row in found[:count]]
+        found.extend(_best_of(placement_id, count, caller.admins_only, to_claim=True))
+    return sorted(found, key=lambda row: (-row.priority, row.id))
 
 
 def _attempt(caller: Caller, task: Row[Any], lease_s: float) -> dict[str, Any]:

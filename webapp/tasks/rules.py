@@ -3,8 +3,8 @@
 import hashlib
 import json
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -74,10 +74,6 @@ RETRY_DELAY_LONGEST_S = 900
 RETRY_JITTER = 0.2
 
 
-def may_move(before: str, after: str) -> bool:
-    return after in TRANSITIONS[before]
-
-
 def sources(after: str) -> list[str]:
     """The statuses from which a task may become this one: what a conditional UPDATE names."""
     return [before for before, moves in TRANSITIONS.items() if after in moves]
@@ -114,10 +110,13 @@ class Wanted:
     labels: Mapping[str, str | None]
     worker_id: str | None
     by_admin: bool
+    slot_class: str = "task"
+    locks: tuple[str, ...] = ()  # sorted
 
     @property
     def id(self) -> str:
         facts = [self.organisation_id, self.tool, sorted(self.labels.items()), self.worker_id, self.by_admin]
+        facts += [self.slot_class, self.locks]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -130,6 +129,43 @@ class Offered:
     tools: frozenset[str]
     labels: Mapping[str, str]
     admins_only: bool
+    # Tools that are there and don't work: name → why.
+    broken_tools: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Room:
+    """What a worker can still take. Every attempt uses a slot; of these so many may be plans, and one an apply."""
+
+    slots: int
+    plans: int
+    exclusive: int = 1
+
+    def admits(self, slot_class: str) -> bool:
+        kinds = {"plan": self.plans, "exclusive": self.exclusive}
+        return self.slots > 0 and kinds.get(slot_class, 1) > 0
+
+    def take(self, slot_class: str) -> None:
+        self.slots -= 1
+        self.plans -= slot_class == "plan"
+        self.exclusive -= slot_class == "exclusive"
+
+
+# Failures that say something about the machine, not about the task.
+INFRASTRUCTURE = frozenset({"agent_error", "offer_lost", "disk_low", "worker_lost"})
+QUARANTINE_FAILURES, QUARANTINE_TASKS = 3, 2
+QUARANTINE_S, QUARANTINE_LONGEST_S = 60, 3600
+
+
+def quarantine_s(failed_tasks: Sequence[str], quarantines: int) -> int | None:
+    """For how long a worker is set aside whose last attempts, of these tasks, all failed for infrastructure reasons.
+
+    Not for one bad task, however often it fails: three failures in a row, of two tasks at least. `quarantines` is how
+    often it was set aside since its last success: each time doubles.
+    """
+    if len(failed_tasks) < QUARANTINE_FAILURES or len(set(failed_tasks)) < QUARANTINE_TASKS:
+        return None
+    return int(min(QUARANTINE_S * 2 ** min(quarantines, 10), QUARANTINE_LONGEST_S))
 
 
 def mismatches(wanted: Wanted, offered: Offered) -> list[str]:
@@ -139,7 +175,9 @@ def mismatches(wanted: Wanted, offered: Offered) -> list[str]:
     if wanted.worker_id is not None and wanted.worker_id != offered.worker_id:
         return ["the task names another worker"]
     reasons = []
-    if wanted.tool not in offered.tools:
+    if wanted.tool in offered.broken_tools:
+        reasons.append(f"its tool {wanted.tool} doesn’t work: {offered.broken_tools[wanted.tool]}")
+    elif wanted.tool not in offered.tools:
         reasons.append(f"has no tool {wanted.tool}")
     for key, value in sorted(wanted.labels.items()):
         has = offered.labels.get(key)

@@ -40,6 +40,7 @@ HELD = (
         attempts.c.created_at,
         attempts.c.lease_expires_at,
         tasks.c.cancel_requested_at,
+        tasks.c.placement_id,
     )
     .join(tasks, tasks.c.id == attempts.c.task_id)
     .where(attempts.c.worker_id == bindparam("worker_id"), attempts.c.ended_at.is_(None))
@@ -62,7 +63,7 @@ QUEUED_PLACEMENTS = text(
 
 # The best of one placement, by its index.
 CANDIDATES = (
-    select(tasks.c.id, tasks.c.priority)
+    select(tasks.c.id, tasks.c.priority, tasks.c.placement_id)
     .where(
         tasks.c.status == literal("queued", literal_execute=True),
         tasks.c.placement_id == bindparam("placement_id"),
@@ -77,10 +78,13 @@ OF_ADMINS = tasks.c.submitted_by_id.in_(
         members.c.organisation_id == tasks.c.organisation_id, members.c.role == "admin"
     )
 )
-CANDIDATES_OF_ADMINS = CANDIDATES.where(OF_ADMINS)
-CANDIDATES_TO_CLAIM = CANDIDATES.with_for_update(skip_locked=True)
-
-CANDIDATES_OF_ADMINS_TO_CLAIM = CANDIDATES_OF_ADMINS.with_for_update(skip_locked=True, of=tasks)
+# By (for a worker that serves admins only, to claim it).
+BEST = {
+    (False, False): CANDIDATES,
+    (True, False): CANDIDATES.where(OF_ADMINS),
+    (False, True): CANDIDATES.with_for_update(skip_locked=True),
+    (True, True): CANDIDATES.where(OF_ADMINS).with_for_update(skip_locked=True, of=tasks),
+}
 
 # What an offer and `data` are made of.
 OFFERED = (
@@ -177,6 +181,8 @@ REPORTED = (
         tasks.c.retry_on,
         tasks.c.on_lost,
         tasks.c.cancel_requested_at,
+        tasks.c.placement_id,
+        workers.c.failures_in_row,
         attempts.c.id.label("attempt_id"),
         attempts.c.worker_id,
         attempts.c.number,
@@ -191,6 +197,7 @@ REPORTED = (
         attempts.c.blob_size,
     )
     .join(tasks, tasks.c.id == attempts.c.task_id)
+    .outerjoin(workers, workers.c.id == attempts.c.worker_id)
     .where(attempts.c.id == bindparam("attempt_id"))
 )
 REPORTED_LOCKED = REPORTED.with_for_update(of=tasks)

@@ -1,7 +1,9 @@
 """The worker behind a request's key, as a value: what the queue needs to know of it, read once a request."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from webapp import clock
 from webapp.auth.actor import Actor
 from webapp.errors import Forbidden
 
@@ -31,10 +33,17 @@ class Caller:
     admins_only: bool = False
     slots_set: int | None = None
     address: str = ""
+    is_draining: bool = False
+    quarantined_until: datetime | None = None
+    announcement: str | None = None
 
     def as_actor(self) -> Actor:
         """The worker as the audit log names it."""
         return Actor("worker", self.name, self.organisation_id, "viewer", self.worker_id, self.address)
+
+    @property
+    def is_quarantined(self) -> bool:
+        return self.quarantined_until is not None and self.quarantined_until > clock.now()
 
     def capacity(self, said: int) -> int:
         return said if self.slots_set is None else self.slots_set

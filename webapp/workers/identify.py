@@ -23,6 +23,9 @@ _FACTS = (
     _workers.c.labels,
     _workers.c.admins_only,
     _workers.c.slots_set,
+    _workers.c.drain_requested_at,
+    _workers.c.quarantined_until,
+    _workers.c.announcement,
 )
 _BY_KEY = select(*_FACTS, _keys.c.digest).join(_keys, _keys.c.worker_id == _workers.c.id)
 _BY_KEY = _BY_KEY.where(_keys.c.key_id == bindparam("key_id"))
@@ -57,4 +60,7 @@ def _caller(row: Row[Any]) -> Caller:
         labels,
         row.admins_only,
         row.slots_set,
+        is_draining=row.drain_requested_at is not None,
+        quarantined_until=row.quarantined_until,
+        announcement=row.announcement,
     )

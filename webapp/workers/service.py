@@ -60,7 +60,7 @@ def register(request: Registration, address: str) -> Registered:
             _enrol(worker, token)
         actor = Actor("worker", worker.name, worker.organisation_id, "viewer", worker.id, address)
         audit.record(actor, "worker.register", worker.name, worker.id, after={"status": worker.status})
-        _announce(worker)
+        announce(worker)
         return Registered(worker.id, key.text, worker.status, worker.code)
 
 
@@ -124,7 +124,7 @@ def introduce(worker_id: str, said: Introduction, slots: int, plan_limit: int) -
         worker.slots, worker.plan_limit = slots, plan_limit
         worker.first_used_at = worker.first_used_at or clock.now()
         tools.learn(worker.organisation_id, worker.declared_tools)
-        _announce(worker)
+        announce(worker)
 
 
 def keys(worker_id: str) -> Sequence[WorkerKey]:
@@ -146,7 +146,7 @@ def approve(actor: Actor, worker: Worker) -> None:
         audit.record(
             actor, "worker.approve", worker.name, worker.id, {"status": "pending"}, {"status": "approved"}
         )
-        _announce(worker)
+        announce(worker)
 
 
 def revoke(actor: Actor, worker: Worker) -> None:
@@ -162,7 +162,7 @@ def revoke(actor: Actor, worker: Worker) -> None:
         audit.record(
             actor, "worker.revoke", worker.name, worker.id, {"status": before}, {"status": "revoked"}
         )
-        _announce(worker)
+        announce(worker)
 
 
 def remove(actor: Actor, worker: Worker) -> None:
@@ -173,8 +173,48 @@ def remove(actor: Actor, worker: Worker) -> None:
         session.execute(delete(WorkerKey).where(WorkerKey.worker_id == worker.id))
         session.execute(delete(Worker).where(Worker.id == worker.id))
         audit.record(actor, "worker.remove", worker.name, worker.id, before={"name": worker.name})
-        _announce(worker)
+        announce(worker)
         after_commit(lambda worker_id=worker.id: presence.forget(worker_id))  # type: ignore[misc]
+
+
+def drain(actor: Actor, worker: Worker) -> None:
+    """Finish what runs, take no more. Said twice it is still one wish."""
+    _refuse_unapproved(worker)
+    with transaction() as session:
+        wished = session.execute(
+            update(Worker)
+            .where(Worker.id == worker.id, Worker.drain_requested_at.is_(None))
+            .values(drain_requested_at=clock.now())
+        )
+        if wished.rowcount:  # type: ignore[attr-defined]
+            audit.record(actor, "worker.drain", worker.name, worker.id)
+            announce(worker)
+
+
+def resume(actor: Actor, worker: Worker) -> None:
+    """Take work again: ends a drain, and a quarantine with its count."""
+    _refuse_unapproved(worker)
+    with transaction():
+        if worker.drain_requested_at is None and not worker.failures_in_row and not worker.quarantined_until:
+            return
+        worker.drain_requested_at = worker.quarantined_until = None
+        worker.failures_in_row, worker.quarantines = [], 0
+        audit.record(actor, "worker.resume", worker.name, worker.id)
+        announce(worker)
+
+
+def _refuse_unapproved(worker: Worker) -> None:
+    if worker.status != "approved":
+        raise Conflict(f"{worker.name} is {worker.status}: it takes no work anyway.")
+
+
+def announce_text(actor: Actor, workers: Sequence[Worker], words: str) -> None:
+    """Have these agents show a text at their terminals, once. An empty one takes the last one back."""
+    with transaction():
+        for worker in workers:
+            worker.announcement = words or None
+            announce(worker)
+            audit.record(actor, "worker.announce", worker.name, worker.id, after={"text": words})
 
 
 def change(actor: Actor, worker: Worker, wish: WorkerChange) -> None:
@@ -191,7 +231,7 @@ def change(actor: Actor, worker: Worker, wish: WorkerChange) -> None:
                 setattr(worker, column, value)
         if after:
             audit.record(actor, "worker.change", worker.name, worker.id, before, after)
-            _announce(worker)
+            announce(worker)
 
 
 def forget_pending(older_than_hours: float) -> None:
@@ -203,6 +243,7 @@ def forget_pending(older_than_hours: float) -> None:
             remove(system(worker.organisation_id), worker)
 
 
-def _announce(worker: Worker) -> None:
+def announce(worker: Worker) -> None:
+    """Wake its agent, and who looks at it, after the commit."""
     topics = (worker_topic(worker.id), organisation_topic(worker.organisation_id))
     after_commit(lambda: bus.wake(*topics))
