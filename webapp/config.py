@@ -12,6 +12,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from webapp import failpoints
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Settings that are usual names elsewhere and therefore carry no prefix.
 PLAIN_NAMES = {
@@ -55,6 +57,9 @@ class Settings(BaseModel):
     sockets: int = Field(2000, ge=1)
     sockets_per_user: int = Field(20, ge=1)
 
+    # For tests alone: where the server kills itself.
+    failpoint: str = ""
+
     @field_validator("database_url")
     @classmethod
     def _known_engine(cls, value: str) -> str:
@@ -75,6 +80,11 @@ class Settings(BaseModel):
         if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
         return value.upper()
+
+    @field_validator("failpoint")
+    @classmethod
+    def _known_failpoint(cls, value: str) -> str:
+        return failpoints.checked(value)
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:

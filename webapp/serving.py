@@ -4,7 +4,7 @@ import threading
 
 from flask import Flask
 
-from webapp import templating
+from webapp import failpoints, templating
 from webapp.housekeeping import Housekeeper
 from webapp.live import rooms
 from webapp.live.bus import bus
@@ -12,6 +12,7 @@ from webapp.live.bus import bus
 
 def begin(app: Flask) -> None:
     """Start the loops. Not in `create_app`: a command line or a test wants none."""
+    failpoints.arm(app.config["SETTINGS"].failpoint)
     templating.warm(app)
     threading.Thread(target=Housekeeper(app).run, name="housekeeping", daemon=True).start()
 

@@ -61,6 +61,8 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_p
         ("GSW_LOG_LEVEL", "LOUD"),
         ("GSW_PUBLIC_URL", "swarm.example"),
         ("DATABASE_URL", "mysql://localhost/swarm"),
+        ("GSW_FAILPOINT", "claim.sometimes"),
+        ("GSW_FAILPOINT", "claim.after-commit:0"),
     ],
 )
 def test_a_malformed_value_is_refused_by_name(tmp_path: Path, name: str, value: str) -> None:

@@ -7,6 +7,7 @@ from flask import current_app
 from sqlalchemy import Row, update
 
 from garageswarm.events import StepProgress
+from webapp import failpoints
 from webapp.database import after_commit, release, run, transaction
 from webapp.errors import Conflict, LeaseLost, NotFound
 from webapp.live import events
@@ -43,6 +44,8 @@ def save_chunk(worker_id: str, task_id: str, attempt_id: str, offset: int, data:
                 if attempt.status == "assigned":
                     queue.start(task_id, attempt_id)
                 logs.commit(staged, lease_s)
+                failpoints.reach("chunk.before-commit")
+                after_commit(lambda: failpoints.reach("chunk.after-commit"))
                 after_commit(lambda: bus.wake(task_topic(task_id)))
         elif queue.has_aged(attempt.lease_expires_at, lease_s):
             with transaction():  # nothing new, but a sign of life

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Row
 
 from garageswarm.events import TaskStarted
-from webapp import clock
-from webapp.database import new_id, run, run_many
+from webapp import clock, failpoints
+from webapp.database import after_commit, new_id, run, run_many
 from webapp.errors import NotFound
 from webapp.live import events
 from webapp.tasks import locks, placements, statements
@@ -51,6 +51,9 @@ def claim(caller: Caller, placement_ids: Sequence[str], room: Room, lease_s: flo
             room.take(wanted.slot_class)
             claimed.append(task)
     run_many(statements.NEW_ATTEMPT, [_attempt(caller, task, lease_s) for task in claimed])
+    if claimed:
+        failpoints.reach("claim.before-commit")
+        after_commit(lambda: failpoints.reach("claim.after-commit"))
     return claimed
 
 

@@ -12,9 +12,9 @@ from flask import current_app
 from pydantic import ValidationError
 from sqlalchemy import Row, select
 
-from webapp import clock
+from webapp import clock, failpoints
 from webapp.auth import audit
-from webapp.database import run, transaction
+from webapp.database import after_commit, run, transaction
 from webapp.errors import BadRequest, Conflict, GarageError, Invalid, LeaseLost, LogIncomplete, invalid_from
 from webapp.extensions import db
 from webapp.tasks import logs, statements
@@ -164,7 +164,10 @@ def settle(caller: Caller, item: Arrived) -> Settled:
             logs.commit(item.staged, current_app.config["SETTINGS"].lease_s)
     except LeaseLost as error:
         return Settled(task.id, error=error)
-    return Settled(task.id, end_attempt(task, _ending(report, digest)))
+    new_status = end_attempt(task, _ending(report, digest))
+    failpoints.reach("result.before-commit")
+    after_commit(lambda: failpoints.reach("result.after-commit"))
+    return Settled(task.id, new_status)
 
 
 def _ending(report: Report, digest: str) -> Ending:
