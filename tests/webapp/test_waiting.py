@@ -43,7 +43,7 @@ def test_each_worker_has_its_own_reason(world: World) -> None:
     task_id = world.queued_task(labels={"gpu": "3060"})
     found = reasons(world, task_id)
     assert set(found) == {"full", "no-label", "other-value", "no-tool", "pending"}
-    assert found["full"] == "Matches. 1 of 1 slots in use"
+    assert found["full"] == "Matches. Busy: 1 of 1 slots in use"
     assert found["no-label"] == "Has no label gpu"
     assert found["other-value"] == "Has gpu=4090, not 3060"
     assert found["no-tool"] == "Has no tool shell"

@@ -14,7 +14,7 @@ from webapp.api.body import limit_from_query, parse
 from webapp.auth.guards import me, token_required
 from webapp.errors import Invalid, NotFound
 from webapp.live import events
-from webapp.tasks import listing, logs, service, waiting
+from webapp.tasks import listing, logs, placements, service, waiting
 from webapp.tasks.access import attempt_of, task_for, writable_task_for
 from webapp.tasks.rules import TRANSITIONS
 from webapp.tasks.schemas import Changes, Submission
@@ -195,6 +195,8 @@ def as_wire(task: Task, whole: bool = True) -> dict[str, Any]:
             "max_retries": task.max_retries,
             "retry_on": task.retry_on,
             "on_lost": task.on_lost,
+            "labels": dict(placements.wanted(task.placement_id).labels),
+            "locks": list(placements.wanted(task.placement_id).locks),
             "not_before": clock.wire(task.not_before),
             "attempts": [_attempt(attempt) for attempt in task.attempts],
         }

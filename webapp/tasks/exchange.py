@@ -1,6 +1,6 @@
 """One pass of a worker's sync: take its reports, renew what it holds, give it what fits."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -129,26 +129,24 @@ def _answer(
     ]
     known = {item.attempt_id for item in held} | {row["attempt_id"] for row in reported}
     unknown = [attempt_id for attempt_id in request.held if attempt_id not in known]
+    stream = [item.attempt_id for item in held if bus.is_watched(task_topic(item.task_id))]
     body = {
         "offers": offers,
         "cancel": cancel,
         "unknown": unknown,
         "reported": reported,
-        "stream": [item.attempt_id for item in held if bus.is_watched(task_topic(item.task_id))],
-        "drain": False,
-        "announce": None,
+        "stream": stream,
+        "drain": caller.is_draining,
+        "announce": caller.announcement,
         "lease_s": settings.lease_s,
         "lost_after_s": settings.lost_after_s,
     }
-    return Answer(body, is_news=bool(offers or unknown or reported or _untold(caller, cancel)))
-
-
-def _untold(caller: Caller, cancel: Collection[dict[str, str]]) -> bool:
-    """Whether a cancel is new to this session of the agent: told once promptly, then with every answer."""
-    told = presence.told(caller.worker_id)
-    new = {row["attempt_id"] for row in cancel} - told
-    told |= new
-    return bool(new)
+    levels = [f"cancel:{row['attempt_id']}" for row in cancel]
+    levels += [f"stream:{attempt_id}" for attempt_id in stream]
+    levels += ["drain"] * caller.is_draining
+    levels += [f"announce:{caller.announcement}"] * bool(caller.announcement)
+    is_news = presence.tell(caller.worker_id, levels)
+    return Answer(body, is_news=bool(offers or unknown or reported or is_news))
 
 
 def _lost(held: Sequence[Held], request: SyncRequest, *, is_cancelled: bool) -> list[Held]:

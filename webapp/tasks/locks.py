@@ -7,7 +7,7 @@ They are given back when the attempt ends. A lock is a row whose primary key is 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, literal, select, text
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, delete, func, literal, select, text
 
 from webapp import clock
 from webapp.database import run, table_of
@@ -32,7 +32,7 @@ def is_due(task: Any) -> ColumnElement[bool]:
     )
 
 
-_NAMES = bindparam("lock_names", expanding=True)
+_NAMES: BindParameter[str] = bindparam("lock_names", expanding=True)
 _IS_FREE = ~(
     select(held.c.name)
     .where(held.c.organisation_id == _tasks.c.organisation_id, held.c.name.in_(_NAMES))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -68,6 +69,8 @@ FAILURE_HELPS: dict[FailureClass, str] = {
 }
 RETRY_ON_BY_DEFAULT: tuple[RetryCause, ...] = ("agent_error", "offer_lost", "disk_low")
 
+LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,99}")
+
 MAX_RETRIES = 3
 RETRY_DELAY_S = 10
 RETRY_DELAY_LONGEST_S = 900
@@ -115,8 +118,8 @@ class Wanted:
 
     @property
     def id(self) -> str:
-        facts = [self.organisation_id, self.tool, sorted(self.labels.items()), self.worker_id, self.by_admin]
-        facts += [self.slot_class, self.locks]
+        asked = [self.organisation_id, self.tool, sorted(self.labels.items()), self.worker_id, self.by_admin]
+        facts = [*asked, self.slot_class, self.locks]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

@@ -4,10 +4,11 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from webapp.api.body import AgentBody, Body, one_line
 from webapp.tasks.rules import (
+    LOCK_NAME,
     MAX_RETRIES,
     RETRY_DELAY_S,
     RETRY_ON_BY_DEFAULT,
@@ -28,6 +29,17 @@ def _labels(labels: dict[str, str | None]) -> dict[str, str | None]:
     return labels
 
 
+def _lock_name(name: str) -> str:
+    if not LOCK_NAME.fullmatch(name):
+        raise ValueError(
+            "a lock's name is letters, digits and . _ / : -, at most 100, a letter or digit first"
+        )
+    return name
+
+
+LockName = Annotated[str, AfterValidator(_lock_name)]
+
+
 class Submission(Body):
     """A task as it is wanted. Durations in seconds."""
 
@@ -45,7 +57,12 @@ class Submission(Body):
     retry_delay_s: int = Field(RETRY_DELAY_S, ge=0, le=DAY)
     retry_on: list[RetryCause] = Field(default_factory=lambda: list(RETRY_ON_BY_DEFAULT))
     on_lost: Literal["fail", "requeue"] = "fail"
-    locks: list[str] = Field([], max_length=0)
+    locks: list[LockName] = Field([], max_length=10)
+
+    @field_validator("locks")
+    @classmethod
+    def _each_lock_once(cls, value: list[str]) -> list[str]:
+        return sorted(set(value))
 
 
 class Changes(Body):

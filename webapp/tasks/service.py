@@ -39,7 +39,15 @@ def submit(actor: Actor, wish: Submission, retry_of: str | None = None) -> str:
     if wish.worker_id:
         _check_worker(actor, wish.worker_id)
     plain, secret = split_secrets(tool.schema, wish.input)
-    wanted = Wanted(actor.organisation_id, wish.tool, wish.labels, wish.worker_id, actor.may("admin"))
+    wanted = Wanted(
+        actor.organisation_id,
+        wish.tool,
+        wish.labels,
+        wish.worker_id,
+        actor.may("admin"),
+        tool.slot_class,
+        tuple(wish.locks),
+    )
     values: dict[str, Any] = wish.model_dump(
         exclude={"input", "labels", "worker_id", "locks", "project_id", "name"}, mode="json"
     )
@@ -160,4 +168,5 @@ def submission_of(task: Task, value: dict[str, Any]) -> Submission:
     wanted = placements.wanted(task.placement_id)
     same = {name: getattr(task, name) for name in Submission.model_fields if hasattr(task, name)}
     same |= {"input": value, "labels": dict(wanted.labels), "worker_id": wanted.worker_id, "project_id": None}
+    same |= {"locks": list(wanted.locks)}
     return Submission.model_validate(same)

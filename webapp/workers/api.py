@@ -19,7 +19,7 @@ from webapp.workers import presence, service, state
 from webapp.workers import sync as long_poll
 from webapp.workers.access import worker_for, workers_of
 from webapp.workers.guards import caller, worker_key
-from webapp.workers.schemas import Registration, SyncRequest, WorkerChange
+from webapp.workers.schemas import Announcement, Registration, SyncRequest, WorkerChange
 
 if TYPE_CHECKING:
     from webapp.workers.models import Worker
@@ -108,6 +108,39 @@ def revoke(worker_id: str) -> Response:
     return jsonify(as_wire(worker))
 
 
+@blueprint.post("/workers/<id:worker_id>/drain")
+@token_required("admin")
+def drain(worker_id: str) -> Response:
+    worker = worker_for(me(), worker_id)
+    service.drain(me(), worker)
+    return jsonify(as_wire(worker_for(me(), worker_id)))
+
+
+@blueprint.post("/workers/<id:worker_id>/resume")
+@token_required("admin")
+def resume(worker_id: str) -> Response:
+    worker = worker_for(me(), worker_id)
+    service.resume(me(), worker)
+    return jsonify(as_wire(worker_for(me(), worker_id)))
+
+
+@blueprint.post("/workers/<id:worker_id>/announce")
+@token_required("admin")
+def announce(worker_id: str) -> Response:
+    worker = worker_for(me(), worker_id)
+    service.announce_text(me(), [worker], parse(Announcement).text)
+    return jsonify(as_wire(worker))
+
+
+@blueprint.post("/workers/announce")
+@token_required("admin")
+def announce_to_all() -> Response:
+    """To every approved worker of the organisation."""
+    workers = workers_of(me().organisation_id, "approved")
+    service.announce_text(me(), workers, parse(Announcement).text)
+    return jsonify(announced_to=len(workers))
+
+
 def as_wire(worker: Worker, held: int | None = None) -> dict[str, Any]:
     seen = presence.of(worker)
     return {
@@ -124,6 +157,9 @@ def as_wire(worker: Worker, held: int | None = None) -> dict[str, Any]:
         "slots": worker.capacity,
         "plan_limit": worker.plan_limit,
         "admins_only": worker.admins_only,
+        "drain_requested_at": clock.wire(worker.drain_requested_at),
+        "quarantined_until": clock.wire(worker.quarantined_until),
+        "announcement": worker.announcement,
         "metrics": seen.metrics.model_dump() if seen else None,
         "created_at": clock.wire(worker.created_at),
         "last_seen_at": clock.wire(presence.seen_at(worker)),

@@ -1,6 +1,7 @@
 """Who was seen when, in memory: a sync that finds nothing writes nothing to the database."""
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -28,8 +29,9 @@ class Presence:
     address: str = ""
     session_id: str = ""
     accepting: bool = True
+    not_accepting: str = ""
     metrics: Metrics = field(default_factory=Metrics)
-    # Cancels that this session of the agent was told of.
+    # What this session of the agent was told already: see `tell`.
     told: set[str] = field(default_factory=set)
     samples: deque[tuple[datetime, Metrics]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
 
@@ -54,10 +56,17 @@ def begin_session(presence: Presence, session_id: str) -> None:
         presence.told.clear()
 
 
-def told(worker_id: str) -> set[str]:
-    """The attempts whose cancel this worker has been told. Changed in place."""
+def tell(worker_id: str, said: Collection[str]) -> bool:
+    """Note what an answer is about to say: `cancel:{id}`, `stream:{id}`, `drain`, `announce:…`. → whether any is new.
+
+    News ends the wait of a parked call; what was said before rides along with whatever comes next.
+    """
     presence = _presences.get(worker_id)
-    return presence.told if presence else set()
+    if presence is None:
+        return bool(said)
+    is_new = presence.told != set(said)
+    presence.told = set(said)
+    return is_new
 
 
 def measured(presence: Presence, metrics: Metrics) -> None:
@@ -76,9 +85,10 @@ def seen_at(worker: Worker) -> datetime | None:
     return presence.seen_at if presence else worker.last_seen_at
 
 
-def is_live(worker_id: str, within_s: float) -> bool:
-    presence = _presences.get(worker_id)
-    return presence is not None and clock.now() - presence.seen_at <= timedelta(seconds=within_s)
+def refusal(worker: Worker) -> str | None:
+    """Why its agent takes no new work, in its own words; empty where it doesn't say; None where it takes work."""
+    presence = _presences.get(worker.id)
+    return None if presence is None or presence.accepting else presence.not_accepting
 
 
 def forget(worker_id: str) -> None:

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-ShownStatus = Literal["pending", "online", "busy", "unreachable", "offline", "revoked"]
+ShownStatus = Literal[
+    "pending", "online", "busy", "draining", "quarantined", "unreachable", "offline", "revoked"
+]
 
 # What a task takes of a worker: a slot; one of its `plan_limit` plans; or its only exclusive place (applies).
 SlotClass = Literal["task", "plan", "exclusive"]
@@ -45,17 +48,30 @@ SCHEMA_DEPTH = 6
 SCHEMA_PARTS = 2000
 
 
-def shown_status(
-    status: str, seen_at: datetime | None, busy_with: int, now: datetime, offline_after_s: float
-) -> ShownStatus:
+@dataclass(frozen=True)
+class Facts:
+    """What a worker's status follows from. `seen_at` None: never."""
+
+    status: str
+    seen_at: datetime | None
+    busy_with: int = 0
+    is_draining: bool = False
+    quarantined_until: datetime | None = None
+
+
+def shown_status(facts: Facts, now: datetime, offline_after_s: float) -> ShownStatus:
     """What people see. Silent with work is unreachable: nothing is decided yet, and it gets no new work."""
-    if status == "pending":
+    if facts.status == "pending":
         return "pending"
-    if status == "revoked":
+    if facts.status == "revoked":
         return "revoked"
-    if seen_at is None or now - seen_at > timedelta(seconds=offline_after_s):
-        return "unreachable" if busy_with else "offline"
-    return "busy" if busy_with else "online"
+    if facts.seen_at is None or now - facts.seen_at > timedelta(seconds=offline_after_s):
+        return "unreachable" if facts.busy_with else "offline"
+    if facts.is_draining:
+        return "draining"
+    if facts.quarantined_until is not None and facts.quarantined_until > now:
+        return "quarantined"
+    return "busy" if facts.busy_with else "online"
 
 
 def label_problem(labels: Mapping[str, Any]) -> str | None:

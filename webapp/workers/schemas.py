@@ -133,3 +133,9 @@ class WorkerChange(Body):
     labels: Labels | None = None
     slots: Slots | None = None
     admins_only: bool | None = None
+
+
+class Announcement(Body):
+    """A text for the terminals of agents. Empty: take the last one back."""
+
+    text: Annotated[str, Field(max_length=1000), AfterValidator(one_line)]

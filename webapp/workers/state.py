@@ -7,7 +7,7 @@ from flask import current_app
 from webapp import clock
 from webapp.workers import presence
 from webapp.workers.models import Worker
-from webapp.workers.rules import ShownStatus, shown_status
+from webapp.workers.rules import Facts, ShownStatus, shown_status
 
 
 # Filled by create_app with the domain that knows of tasks: {worker_id: attempts it holds} of an organisation.
@@ -22,4 +22,11 @@ def status_of(worker: Worker, held: int | None = None) -> ShownStatus:
     """`held` saves the query where a list of workers has counted already."""
     count = busy_with(worker.organisation_id).get(worker.id, 0) if held is None else held
     settings = current_app.config["SETTINGS"]
-    return shown_status(worker.status, presence.seen_at(worker), count, clock.now(), settings.offline_after_s)
+    facts = Facts(
+        worker.status,
+        presence.seen_at(worker),
+        count,
+        worker.drain_requested_at is not None,
+        worker.quarantined_until,
+    )
+    return shown_status(facts, clock.now(), settings.offline_after_s)

@@ -15,7 +15,7 @@ from webapp.workers.models import Tool
 
 MOST_TOOLS = 200
 _tools = table_of(Tool)
-_BY_NAME = select(_tools.c.name, _tools.c.schema).where(
+_BY_NAME = select(_tools.c.name, _tools.c.schema, _tools.c.slot_class).where(
     _tools.c.organisation_id == bindparam("organisation_id"), _tools.c.name == bindparam("name")
 )
 
