@@ -29,11 +29,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"models", "rules"},
     "access": {"models", "access", "rules", "actor"},
     "schemas": {"rules", "schemas"},
+    "answers": {"rules", "schemas", "answers"},
     # A schema is a checked value, and access loads what the actor may see: both come without a request.
-    "service": {"models", "rules", "actor", "service", "schemas", "access"},
+    "service": {"models", "rules", "actor", "service", "schemas", "answers", "access"},
     "guards": {"models", "rules", "actor", "service", "access", "guards"},
     "pages": {"rules", "actor", "service", "access", "guards", "schemas", "pages"},
-    "api": {"rules", "actor", "service", "access", "guards", "schemas"},
+    "api": {"rules", "actor", "service", "access", "guards", "schemas", "answers"},
 }
 # What every domain stands on. Models get by with less.
 MODELS_STAND_ON = {"clock", "database", "extensions"}

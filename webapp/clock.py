@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import overload
 
 from sqlalchemy import ColumnElement, Integer, literal
 from sqlalchemy.ext.compiler import compiles
@@ -40,6 +41,12 @@ def from_ms(value: int) -> datetime:
     return datetime.fromtimestamp(value / 1000, UTC)
 
 
+@overload
+def wire(moment: datetime) -> str: ...
+@overload
+def wire(moment: None) -> None: ...
+@overload
+def wire(moment: datetime | None) -> str | None: ...
 def wire(moment: datetime | None) -> str | None:
     """RFC 3339, UTC, milliseconds: as every time goes over the network."""
     if moment is None:

@@ -14,6 +14,7 @@ from webapp.errors import Invalid, TooLarge
 
 DEPTH = 32
 M = TypeVar("M", bound="Body")
+Q = TypeVar("Q", bound="Query")
 
 
 # Characters that a terminal or a browser would obey instead of showing: C0 and C1 controls, line separators, bidi controls.
@@ -37,6 +38,17 @@ class AgentBody(Body):
     """What an agent sends: a newer agent may say more than we understand."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class Query(BaseModel):
+    """What may stand behind the `?`: text, so read leniently. A name we don't know is passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def parse_query(model: type[Q]) -> Q:
+    """The request's query as this model. Raises Invalid. A value left empty, as forms send it, isn't there."""
+    return model.model_validate({name: value for name, value in request.args.items() if value})
 
 
 def parse(model: type[M], limit: int | None = None) -> M:
@@ -122,11 +134,3 @@ def _inside(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
-
-
-def limit_from_query(default: int = 50, largest: int = 200) -> int:
-    """`limit=` of a list. Raises Invalid."""
-    text = request.args.get("limit", str(default))
-    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= largest:
-        raise Invalid(f"limit must be 1 to {largest}.", "limit")
-    return int(text)

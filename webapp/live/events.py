@@ -1,7 +1,7 @@
 """Record a fact in the transaction that makes it true; wake whoever watches after the commit."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 from sqlalchemy import insert, select, text
 
@@ -9,6 +9,7 @@ from garageswarm.events import TaskEvent
 from webapp import clock
 from webapp.database import after_commit, run, run_many, table_of
 from webapp.extensions import db
+from webapp.live.answers import EventAnswer
 from webapp.live.bus import bus, organisation_topic
 from webapp.live.models import Event
 
@@ -55,8 +56,8 @@ def newest(stream: str, limit: int = 100) -> Sequence[Event]:
     return db.session.scalars(query.order_by(Event.seq.desc()).limit(limit)).all()
 
 
-def as_wire(event: Event) -> dict[str, Any]:
-    return {
+def as_wire(event: Event) -> EventAnswer:
+    common: EventAnswer = {
         "type": event.type,
         "timestamp": clock.wire(event.at),
         "project_id": event.project_id,
@@ -64,5 +65,5 @@ def as_wire(event: Event) -> dict[str, Any]:
         "seq": event.seq,
         "epoch": 1,
         "cursor": event.cursor,
-        **event.data,
     }
+    return cast(EventAnswer, {**common, **event.data})

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flask import Response, jsonify, request, stream_with_context
 
 from webapp import clock
 from webapp.api import blueprint as api_blueprint
-from webapp.api.body import limit_from_query, parse
+from webapp.api.body import parse, parse_query
+from webapp.api.documented import TEXT, documented
 from webapp.auth.guards import me, token_required
-from webapp.errors import Invalid, NotFound
+from webapp.errors import Conflict, NotFound
 from webapp.live import events
+from webapp.live.answers import EventList
 from webapp.tasks import listing, logs, placements, service, waiting
 from webapp.tasks.access import attempt_of, task_for, writable_task_for
-from webapp.tasks.rules import TRANSITIONS
-from webapp.tasks.schemas import Changes, Submission
+from webapp.tasks.answers import AttemptAnswer, TaskAnswer, TaskList, TaskRow, TaskShown, ToolList
+from webapp.tasks.schemas import Changes, EventQuery, LogQuery, Submission, TaskQuery
 from webapp.workers import tools
 
 if TYPE_CHECKING:
@@ -26,8 +27,19 @@ if TYPE_CHECKING:
 blueprint = api_blueprint("tasks_api", __name__)
 
 
+class RangeNotThere(NotFound):
+    """The log has no such range."""
+
+    status, slug = 416, "range-not-there"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The log has {size} bytes.")
+        self.headers = {"Content-Range": f"bytes */{size}"}
+
+
 @blueprint.post("/tasks")
 @token_required("operator")
+@documented("Submit a task", body=Submission, answer=TaskAnswer, status=201)
 def submit() -> tuple[Response, int]:
     task_id = service.submit(me(), parse(Submission))
     return jsonify(as_wire(task_for(me(), task_id))), 201
@@ -35,48 +47,30 @@ def submit() -> tuple[Response, int]:
 
 @blueprint.get("/tasks")
 @token_required("viewer")
+@documented("List tasks", query=TaskQuery, answer=TaskList)
 def list_tasks() -> Response:
-    limit = limit_from_query()
-    found = listing.tasks(me().organisation_id, filter_from_query(), request.args.get("after"), limit + 1)
-    items = [as_wire(task, whole=False) for task in found[:limit]]
-    return jsonify(items=items, next=items[-1]["id"] if len(found) > limit else None)
-
-
-def filter_from_query() -> listing.Filter:
-    args = request.args
-    status = args.get("status", "")
-    if status and status not in (*TRANSITIONS, "waiting"):
-        raise Invalid(f"status is one of {', '.join(TRANSITIONS)}, waiting.", "status")
-    return listing.Filter(
-        status,
-        args.get("tool", ""),
-        args.get("worker_id", ""),
-        args.get("q", "")[:255],
-        _since(args.get("since", "")),
-    )
-
-
-def _since(text: str) -> datetime | None:
-    """RFC 3339, as every time on the wire. Raises Invalid."""
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise Invalid("since is a time like 2026-01-31T12:00:00Z.", "since") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    """Newest first."""
+    asked = parse_query(TaskQuery)
+    wanted = listing.Filter(asked.status or "", asked.tool, asked.worker_id, asked.q[:255], asked.since)
+    found = listing.tasks(me().organisation_id, wanted, asked.after, asked.limit + 1)
+    items = [as_row(task) for task in found[: asked.limit]]
+    return jsonify(TaskList(items=items, next=items[-1]["id"] if len(found) > asked.limit else None))
 
 
 @blueprint.get("/tasks/<id:task_id>")
 @token_required("viewer")
+@documented("Show a task", answer=TaskShown)
 def show(task_id: str) -> Response:
+    """With its attempts, and for a queued one why it waits."""
     task = task_for(me(), task_id)
-    return jsonify(as_wire(task) | {"waiting": [row.as_wire() for row in waiting.reasons(task)]})
+    return jsonify(TaskShown(**as_wire(task), waiting=[row.as_wire() for row in waiting.reasons(task)]))
 
 
 @blueprint.post("/tasks/<id:task_id>/cancel")
 @token_required("viewer")
+@documented("Cancel a task", answer=TaskAnswer, needs="operator", errors=(Conflict,))
 def cancel(task_id: str) -> Response:
+    """A queued one ends now; a running one when its agent has ended it."""
     task = writable_task_for(me(), task_id)
     service.cancel(me(), task)
     return jsonify(as_wire(task_for(me(), task_id)))
@@ -84,7 +78,17 @@ def cancel(task_id: str) -> Response:
 
 @blueprint.post("/tasks/<id:task_id>/retry")
 @token_required("viewer")
+@documented(
+    "Run a task again",
+    body=Changes,
+    is_body_optional=True,
+    answer=TaskAnswer,
+    status=201,
+    needs="operator",
+    errors=(Conflict,),
+)
 def retry(task_id: str) -> tuple[Response, int]:
+    """A new task like it; `retry_of` says which."""
     task = writable_task_for(me(), task_id)
     changes = parse(Changes) if request.get_data(cache=True) else Changes()
     made = service.retry(me(), task, changes.input)
@@ -93,15 +97,24 @@ def retry(task_id: str) -> tuple[Response, int]:
 
 @blueprint.get("/tasks/<id:task_id>/log")
 @token_required("viewer")
+@documented(
+    "Download a log",
+    query=LogQuery,
+    answer=TEXT,
+    also={206: "The part that Range asks for"},
+    errors=(RangeNotThere,),
+)
 def log(task_id: str) -> Response:
+    """The bytes as the task printed them; `Range` works."""
     return log_response(task_for(me(), task_id))
 
 
 def log_response(task: Task) -> Response:
     """The log of an attempt as it was sent, as plain text; `offset=` and `Range` give a part."""
-    attempt = attempt_of(task, request.args.get("attempt"))
+    asked = parse_query(LogQuery)
+    attempt = attempt_of(task, asked.attempt)
     size = attempt.log_size if attempt else 0
-    start, end, status = _asked_range(size)
+    start, end, status = _asked_range(asked.offset, size)
     body: Iterator[bytes] = logs.stream(attempt.id, start, end) if attempt and start < end else iter(())
     response = Response(stream_with_context(body), status, content_type="text/plain; charset=utf-8")
     response.headers["Accept-Ranges"] = "bytes"
@@ -112,16 +125,13 @@ def log_response(task: Task) -> Response:
     return response
 
 
-def _asked_range(size: int) -> tuple[int, int, int]:
+def _asked_range(offset: int, size: int) -> tuple[int, int, int]:
     """(start, end, status) of what the request asks of a log of this size."""
-    text = request.args.get("offset", "0")
-    if not text.isdecimal() or len(text) > 15:
-        raise Invalid("offset must be a number of bytes, 0 or more.", "offset")
     asked = request.range
     if (
         asked is None or asked.units != "bytes" or len(asked.ranges) != 1
     ):  # several at once: the whole is allowed
-        return min(int(text), size), size, 200
+        return min(offset, size), size, 200
     found = asked.range_for_length(size)
     if found is None:
         raise RangeNotThere(size)
@@ -130,19 +140,17 @@ def _asked_range(size: int) -> tuple[int, int, int]:
 
 @blueprint.get("/tasks/<id:task_id>/events")
 @token_required("viewer")
+@documented("List a task's events", query=EventQuery, answer=EventList)
 def list_events(task_id: str) -> Response:
-    task = task_for(me(), task_id)
-    after = request.args.get("after", "0")
-    if not after.isdecimal() or len(after) > 15:
-        raise Invalid("after must be a seq, 0 or more.", "after")
-    limit = limit_from_query(200)
-    found = events.of_stream(f"task:{task.id}", int(after), limit)
-    items = [events.as_wire(event) for event in found]
-    return jsonify(items=items, next=items[-1]["seq"] if len(items) == limit else None)
+    """Oldest first, numbered from 1 without holes."""
+    task, asked = task_for(me(), task_id), parse_query(EventQuery)
+    items = [events.as_wire(event) for event in events.of_stream(f"task:{task.id}", asked.after, asked.limit)]
+    return jsonify(EventList(items=items, next=items[-1]["seq"] if len(items) == asked.limit else None))
 
 
 @blueprint.get("/tools")
 @token_required("viewer")
+@documented("List tools", answer=ToolList, group="Tasks")
 def list_tools() -> Response:
     items = [
         {
@@ -157,19 +165,8 @@ def list_tools() -> Response:
     return jsonify(items=items, next=None)
 
 
-class RangeNotThere(NotFound):
-    """The log has no such range."""
-
-    status, slug = 416, "range-not-there"
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"The log has {size} bytes.")
-        self.headers = {"Content-Range": f"bytes */{size}"}
-
-
-def as_wire(task: Task, whole: bool = True) -> dict[str, Any]:
-    """A task as programs see it; the whole one with attempts and input."""
-    body: dict[str, Any] = {
+def as_row(task: Task) -> TaskRow:
+    return {
         "id": task.id,
         "name": task.name,
         "tool": task.tool,
@@ -188,22 +185,25 @@ def as_wire(task: Task, whole: bool = True) -> dict[str, Any]:
         "started_at": clock.wire(task.started_at),
         "ended_at": clock.wire(task.ended_at),
     }
-    if whole:
-        body |= {
-            "input": task.input,
-            "timeout_s": task.timeout_s,
-            "max_retries": task.max_retries,
-            "retry_on": task.retry_on,
-            "on_lost": task.on_lost,
-            "labels": dict(placements.wanted(task.placement_id).labels),
-            "locks": list(placements.wanted(task.placement_id).locks),
-            "not_before": clock.wire(task.not_before),
-            "attempts": [_attempt(attempt) for attempt in task.attempts],
-        }
-    return body
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
+def as_wire(task: Task) -> TaskAnswer:
+    wanted = placements.wanted(task.placement_id)
+    return {
+        **as_row(task),
+        "input": task.input,
+        "timeout_s": task.timeout_s,
+        "max_retries": task.max_retries,
+        "retry_on": task.retry_on,
+        "on_lost": task.on_lost,
+        "labels": dict(wanted.labels),
+        "locks": list(wanted.locks),
+        "not_before": clock.wire(task.not_before),
+        "attempts": [_attempt(attempt) for attempt in task.attempts],
+    }
+
+
+def _attempt(attempt: Attempt) -> AttemptAnswer:
     return {
         "id": attempt.id,
         "number": attempt.number,

@@ -2,11 +2,19 @@
 
 import base64
 import binascii
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
-from webapp.api.body import AgentBody, Body, one_line
+from webapp.api.body import AgentBody, Body, Query, one_line
 from webapp.tasks.rules import (
     LOCK_NAME,
     MAX_RETRIES,
@@ -15,6 +23,7 @@ from webapp.tasks.rules import (
     FailureClass,
     Outcome,
     RetryCause,
+    TaskStatus,
 )
 from webapp.workers.rules import label_problem
 
@@ -150,3 +159,44 @@ class StatusUpdate(AgentBody):
     changes_change: int | None = Field(None, ge=0, le=10**9)
     changes_destroy: int | None = Field(None, ge=0, le=10**9)
     duration: float | None = Field(None, ge=0, allow_inf_nan=False)
+
+
+# ---- what may stand behind the `?`
+
+Limit = Annotated[int, Field(ge=1, le=200, description="At most so many")]
+MOST = 10**15 - 1
+
+
+def _aware(text: str) -> datetime:
+    """RFC 3339, as every time on the wire; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("must be a time like 2026-01-31T12:00:00Z") from error
+
+
+class TaskQuery(Query):
+    """Which tasks. What is left out doesn't narrow it."""
+
+    status: Literal[TaskStatus, "waiting"] | None = Field(None, description="waiting: queued or assigned")
+    tool: str = ""
+    worker_id: str = ""
+    q: str = Field("", description="Part of the name, or the beginning of the id")
+    since: Annotated[datetime | None, BeforeValidator(_aware)] = Field(None, description="Made at or after")
+    limit: Limit = 50
+    after: str | None = Field(None, description="The last id of the page before")
+
+
+class LogQuery(Query):
+    attempt: str | None = Field(None, description="Its number or id; the newest where it is left out")
+    offset: int = Field(0, ge=0, le=MOST, description="Bytes to leave out at the beginning")
+
+
+class EventQuery(Query):
+    after: int = Field(0, ge=0, le=MOST, description="The last seq that is known")
+    limit: Limit = 200
+
+
+class DataQuery(Query):
+    attempt_id: str | None = Field(None, description="Which attempt is meant; the current one otherwise")

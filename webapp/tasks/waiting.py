@@ -1,13 +1,13 @@
 """Why a queued task waits, worker by worker."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import func, select
 
 from webapp import clock
 from webapp.extensions import db
 from webapp.tasks import lock_list, placements
+from webapp.tasks.answers import WaitsAnswer
 from webapp.tasks.models import Attempt, Placement, Task
 from webapp.tasks.rules import mismatches
 from webapp.workers import presence
@@ -28,7 +28,7 @@ class Waits:
     remedy: str
     can_ever: bool
 
-    def as_wire(self) -> dict[str, Any]:
+    def as_wire(self) -> WaitsAnswer:
         return {"worker_id": self.worker.id, "worker": self.worker.name, "reason": self.reason}
 
 
