@@ -23,6 +23,7 @@ PLAIN_NAMES = {
     "WEB_CONCURRENCY": "web_concurrency",
 }
 DAY_S = 24 * 3600
+DAYS_LONGEST = 36_500
 
 
 class SettingsError(Exception):
@@ -54,8 +55,16 @@ class Settings(BaseModel):
     login_tries: int = Field(10, ge=1)
     login_tries_per_address: int = Field(20, ge=1)
     registrations_per_minute: int = Field(30, ge=1)
+    requests_per_minute: int = Field(1200, ge=1)
+    stranger_requests_per_minute: int = Field(300, ge=1)
     sockets: int = Field(2000, ge=1)
     sockets_per_user: int = Field(20, ge=1)
+    agent_sockets: int = Field(2000, ge=1)
+
+    # Days after the end; 0 keeps for ever.
+    retention_log_days: int = Field(30, ge=0, le=DAYS_LONGEST)
+    retention_task_days: int = Field(180, ge=0, le=DAYS_LONGEST)
+    retention_audit_days: int = Field(365, ge=0, le=DAYS_LONGEST)
 
     # For tests alone: where the server kills itself.
     failpoint: str = ""
@@ -104,7 +113,17 @@ class Settings(BaseModel):
             )
         if self.web_concurrency > 1:
             raise ValueError("WEB_CONCURRENCY must be 1: wake-ups and presence live in one process so far")
+        self._refuse_logs_without_tasks()
         return self
+
+    def _refuse_logs_without_tasks(self) -> None:
+        logs, tasks = self.retention_log_days, self.retention_task_days
+        if tasks and (logs == 0 or logs > tasks):
+            kept = f"{logs} days" if logs else "0, for ever"
+            raise ValueError(
+                f"GSW_RETENTION_LOG_DAYS ({kept}) must be at most GSW_RETENTION_TASK_DAYS ({tasks} days): "
+                "a task takes its logs with it"
+            )
 
     @property
     def database(self) -> str:
@@ -189,6 +208,6 @@ def flask_config(settings: Settings, secret_key: str) -> dict[str, Any]:
         "SESSION_COOKIE_SECURE": bool(settings.public_url and settings.public_url.startswith("https:")),
         "WTF_CSRF_TIME_LIMIT": None,
         "WTF_CSRF_SSL_STRICT": False,  # the Origin check covers it, and proxies strip Referer
-        "RATELIMIT_STORAGE_URI": "memory://",
+        "RATELIMIT_STORAGE_URI": "tallies://",
         "SOCK_SERVER_OPTIONS": {"ping_interval": 25, "max_message_size": 65536},
     }

@@ -9,6 +9,8 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
 from sqlalchemy.orm import DeclarativeBase
 
+from webapp import tallies as _  # noqa: F401 - the limiter finds this storage by its name
+
 
 class Base(DeclarativeBase):
     """All tables."""

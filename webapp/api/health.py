@@ -4,7 +4,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Response, current_app, jsonify
 
-from webapp.auth.guards import public
+from webapp.auth.guards import uncounted
 from webapp.errors import Unavailable
 from webapp.extensions import db
 from webapp.live.bus import bus
@@ -13,14 +13,14 @@ blueprint = Blueprint("health", __name__, url_prefix="/health")
 
 
 @blueprint.get("/live")
-@public
+@uncounted
 def live() -> Response:
     """200 while the process answers at all."""
     return jsonify(status="ok")
 
 
 @blueprint.get("/ready")
-@public
+@uncounted
 def ready() -> Response:
     """200 when the database answers, its schema is the one this code needs, and the server isn't stopping."""
     if bus.stopping.is_set():

@@ -44,9 +44,27 @@ def me() -> Actor:
 
 
 def public(view: View) -> View:
-    """Nobody in particular may call this."""
+    """Nobody in particular may call this, but no address too often."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        throttle.count_stranger(address())
+        return view(*args, **kwargs)
+
+    return uncounted(cast(View, guarded))
+
+
+def uncounted(view: View) -> View:
+    """The same for a route that always has to answer, or that counts by itself."""
     view.guard = "public"  # type: ignore[attr-defined]
     return view
+
+
+def count_once(actor: Actor) -> None:
+    """Count this request of theirs, unless it is already: a socket's must be refused before its upgrade."""
+    if "is_counted" not in g:
+        g.is_counted = True
+        throttle.count_request(actor.credential)
 
 
 def signed_in(role: Role) -> Callable[[View], View]:
@@ -58,6 +76,7 @@ def signed_in(role: Role) -> Callable[[View], View]:
             if not current_user.is_authenticated:
                 return _to_login()
             g.actor = current_user.actor
+            count_once(g.actor)
             if not g.actor.may(role):
                 raise Forbidden(f"This needs the role {role}; yours is {g.actor.role}. Ask an admin.")
             return view(*args, **kwargs)
@@ -75,6 +94,7 @@ def token_required(role: Role) -> Callable[[View], View]:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             g.actor = _token_actor()
+            count_once(g.actor)
             if not g.actor.may(role):
                 raise Forbidden(f"This needs the role {role}; this token's is {g.actor.role}.")
             return view(*args, **kwargs)
@@ -91,12 +111,14 @@ def _token_actor() -> Actor:
     if actor is None:
         if text:
             throttle.wrong_key(address())
+        throttle.count_stranger(address())
         raise NotSignedIn("Send an API token: Authorization: Bearer gst_…")
     return actor
 
 
 def _to_login() -> Response | tuple[str, int]:
     """A page goes to the sign-in and back; a fragment that a script asked for gets a plain 401."""
+    throttle.count_stranger(address())
     if request.method != "GET" or request.headers.get("HX-Request"):
         raise NotSignedIn("Your session has ended. Sign in again.")
     return cast(Response, redirect(url_for("auth.sign_in", next=request.full_path.rstrip("?"))))

@@ -8,7 +8,7 @@ from flask_login import current_user
 
 from webapp.auth import sessions
 from webapp.auth.actor import Actor
-from webapp.auth.guards import me, signed_in
+from webapp.auth.guards import count_once, me, signed_in
 from webapp.database import release
 from webapp.errors import Forbidden, NotFound, NotSignedIn, Unavailable
 from webapp.extensions import sock
@@ -39,6 +39,7 @@ def _admit() -> None:
     request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
     if not current_user.is_authenticated:
         raise NotSignedIn("Sign in first.")
+    count_once(current_user.actor)
     settings = current_app.config["SETTINGS"]
     if bus.stopping.is_set() or sum(_per_person.values()) >= settings.sockets:
         raise Unavailable("No socket is free. The page goes on asking.")

@@ -12,7 +12,7 @@ from limits import RateLimitItemPerMinute
 from webapp import clock
 from webapp.api import blueprint as api_blueprint
 from webapp.api.body import parse
-from webapp.auth.guards import address, me, public, token_required
+from webapp.auth.guards import address, me, token_required, uncounted
 from webapp.errors import TooMany
 from webapp.extensions import limiter
 from webapp.workers import presence, service, state
@@ -31,7 +31,7 @@ SYNC_BODY_LIMIT = 4 * 1024 * 1024
 
 
 @blueprint.post("/workers/register")
-@public
+@uncounted
 def register() -> tuple[Response, int]:
     _refuse_flood()
     made = service.register(parse(Registration, STRANGERS_BODY_LIMIT), address())
