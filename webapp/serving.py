@@ -8,6 +8,7 @@ from webapp import failpoints, templating
 from webapp.housekeeping import Housekeeper
 from webapp.live import rooms
 from webapp.live.bus import bus
+from webapp.workers import control
 
 
 def begin(app: Flask) -> None:
@@ -21,3 +22,4 @@ def stop() -> None:
     """The process was told to stop: parked polls end empty, open pages are told to come back (1012)."""
     bus.stop()
     rooms.close_all()
+    control.close_all()

@@ -17,10 +17,11 @@ from tests.world import WorkerOf, World
 from webapp.auth.rules import ROLES, Role
 
 NO_SUCH = "00000000-0000-7000-8000-000000000000"
-GUARD = re.compile(rf"public|worker|(user|token):({'|'.join(ROLES)})")
+GUARD = re.compile(rf"public|worker|(user|token|either):({'|'.join(ROLES)})")
 CSRF = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 # Refused before the upgrade; further a test's client doesn't get.
 SOCKETS = {"/ws/page"}
+AGENT_SOCKETS = ("/api/v1/agents/control", "/ws/worker/")
 UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Origin": "http://localhost"}
 
 
@@ -34,7 +35,11 @@ class Route:
 
     @property
     def is_api(self) -> bool:
-        return self.path.startswith(("/api/", "/health/"))
+        return self.path.startswith(("/api/", "/health/", "/ws/worker/"))
+
+    @property
+    def is_agent_socket(self) -> bool:
+        return self.path.startswith(AGENT_SOCKETS)
 
     @property
     def role(self) -> Role:
@@ -57,6 +62,8 @@ class Everybody:
         member = next(row for row in world.rows("members") if row["role"] == "operator")
         self.ids = {
             "worker_id": self.worker.id,
+            "agent_id": self.worker.id,
+            "name": "deploy",
             "task_id": self.offer["task_id"],
             "member_id": str(member["id"]),
             "key_id": world.join_token()[4:12],
@@ -99,11 +106,11 @@ class Everybody:
 
     def agent(self, route: Route) -> Any:
         headers = {**self.worker.headers, "Authorization": f"Bearer {self.worker.key}"}
-        headers |= UPGRADE if route.path in SOCKETS else {}
+        headers |= UPGRADE if route.path in SOCKETS or route.is_agent_socket else {}
         return self.world.app.test_client().open(route.path, method=route.method, headers=headers, json={})
 
     def nobody(self, route: Route) -> Any:
-        headers = UPGRADE if route.path in SOCKETS else {}
+        headers = UPGRADE if route.path in SOCKETS or route.is_agent_socket else {}
         body: Any = {} if route.is_api else None
         return self.world.app.test_client().open(route.path, method=route.method, json=body, headers=headers)
 
@@ -128,8 +135,8 @@ def test_every_route_carries_exactly_one_guard(everybody: Everybody) -> None:
     assert len(routes) >= 20
     for route in routes:
         assert GUARD.fullmatch(route.guard), str(route)
-        if route.guard.startswith("token") or route.guard == "worker":
-            assert route.path.startswith("/api/v1/"), str(route)
+        if route.guard.startswith(("token", "either")) or route.guard == "worker":
+            assert route.path.startswith(("/api/v1/", "/ws/worker/")), str(route)
         if route.guard.startswith("user"):
             assert not route.path.startswith("/api/"), str(route)
 
@@ -243,12 +250,31 @@ def test_an_api_route_answers_everybody_as_its_guard_says(everybody: Everybody) 
 def test_an_agents_route_answers_a_worker_alone(everybody: Everybody) -> None:
     for route in guarded(everybody, "worker"):
         assert everybody.nobody(route).status_code == 401, str(route)
-        assert everybody.program(route, "admin").status_code == 401, str(route)
+        token = {"Authorization": f"Bearer {everybody.world.api_token('admin')}"}
+        more = UPGRADE if route.is_agent_socket else {}
+        client = everybody.world.app.test_client()
+        answer = client.open(route.path, method=route.method, headers={**token, **more}, json={})
+        assert answer.status_code == 401, str(route)
         other = everybody.world.registered("pending").headers
-        answer = everybody.world.app.test_client().open(
-            route.path, method=route.method, headers=other, json={}
-        )
+        answer = client.open(route.path, method=route.method, headers={**other, **more}, json={})
         assert answer.status_code == 403, str(route)
+
+
+def test_what_a_worker_and_people_may_ask_is_hidden_from_other_workers_and_organisations(
+    everybody: Everybody,
+) -> None:
+    tried = 0
+    for route in guarded(everybody, "either"):
+        assert everybody.nobody(route).status_code == 401, str(route)
+        assert everybody.agent(route).status_code == 200, str(route)
+        assert everybody.program(route, route.role).status_code == 200, str(route)
+        if route.has_id:
+            tried += 1
+            other = everybody.world.worker().headers
+            answer = everybody.world.app.test_client().open(route.path, method=route.method, headers=other)
+            assert answer.status_code == 404, str(route)
+            assert everybody.program(route, "admin", everybody.others).status_code == 404, str(route)
+    assert tried
 
 
 def test_who_may_is_let_in_everywhere(everybody: Everybody) -> None:
@@ -256,7 +282,12 @@ def test_who_may_is_let_in_everywhere(everybody: Everybody) -> None:
     for route in sorted(
         everybody.routes(), key=lambda route: (route.method != "GET", "remove" in route.path)
     ):
-        if route.path in SOCKETS or route.path == "/logout" or route.method == "DELETE":
+        if (
+            route.path in SOCKETS
+            or route.is_agent_socket
+            or route.path == "/logout"
+            or route.method == "DELETE"
+        ):
             continue
         if route.guard.startswith("user"):
             answer = everybody.page(route, route.role)
@@ -266,6 +297,8 @@ def test_who_may_is_let_in_everywhere(everybody: Everybody) -> None:
             answer = everybody.program(route, "operator" if is_act else route.role)
         elif route.guard == "worker":
             answer = everybody.agent(route)
+        elif route.guard.startswith("either"):
+            answer = everybody.program(route, route.role)
         else:
             answer = everybody.nobody(route) if route.is_api else everybody.page(route, None)
         refused = {401, 403} if (route.method, route.path) != ("POST", "/login") else {403}

@@ -46,6 +46,7 @@ class Room:
     def run(self) -> None:
         """Until nobody looks any more."""
         with bus.listen(*self.view.topics(self.scope)) as waiter:
+            self.tell_watched()
             while self.connections and not bus.stopping.is_set():
                 began = clock.monotonic()
                 self._one_pass()
@@ -103,6 +104,17 @@ class Room:
                 connection.deliver("log", html)
                 self._is_behind = True  # one append has a limit: look at once whether there is more
 
+    def tell_watched(self) -> None:
+        """Whoever makes what is shown here may want to know that somebody looks, or nobody any more."""
+        if self.view.when_watched is None or bus.stopping.is_set():
+            return
+        try:
+            with self.app.app_context():
+                self.view.when_watched(self.scope)
+                release()
+        except Exception:
+            log.exception("a live view failed", extra={"view": self.view.name})
+
     def join(self, connection: Connection) -> None:
         self.connections[connection] = None
         for name, html in self.latest.items():
@@ -133,7 +145,8 @@ def _run(room: Room) -> None:
         with _lock:
             if not room.connections or bus.stopping.is_set():
                 _rooms.pop((room.view.name, room.scope.key), None)
-                return
+                break
+    room.tell_watched()
 
 
 def close_all() -> None:

@@ -17,7 +17,7 @@ FLOOD_MESSAGES, FLOOD_SECONDS = 200, 10
 WAITING_FRAMES = 20
 RECHECK_SECONDS = 30
 
-RESTARTING, TOO_SLOW, SESSION_ENDED = 1012, 1013, 4401
+RESTARTING, TOO_SLOW, SESSION_ENDED, NOT_ALLOWED, REPLACED = 1012, 1013, 4401, 4403, 4409
 
 
 class WebSocket(Protocol):
@@ -59,6 +59,8 @@ class Inbox(list[str | bytes]):
 class Connection(Waiter):
     """One open socket. Others leave things in `pending` and wake it; only its own greenlet sends."""
 
+    look_every_s: float = RECHECK_SECONDS
+
     def __init__(self, ws: WebSocket, is_valid: Callable[[], bool]) -> None:
         super().__init__()
         ws.sock = WholeSends(ws.sock)
@@ -90,7 +92,7 @@ class Connection(Waiter):
         """Until either side ends it: hand frames over, send what is pending, look whether the session still holds."""
         try:
             while self.ws.connected and self._close_with is None:
-                self._event.wait(RECHECK_SECONDS)
+                self._event.wait(self.look_every_s)
                 self._event.clear()
                 self._read(on_frame)
                 self._check()

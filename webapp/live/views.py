@@ -39,6 +39,8 @@ class LiveView:
     context: Callable[[Scope], dict[str, Any]]
     topics: Callable[[Scope], tuple[str, ...]]
     append: Callable[[Scope, str, int], tuple[str, int]] | None = None
+    # Called when the first one begins to look, and when the last one has gone.
+    when_watched: Callable[[Scope], None] | None = None
 
 
 _views: dict[str, LiveView] = {}

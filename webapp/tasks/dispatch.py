@@ -1,6 +1,11 @@
 """Wake a worker when there is work for it. Only hints: a parked call also looks by itself."""
 
+from sqlalchemy import select
+
+from webapp.extensions import db
+from webapp.live.bus import bus, worker_topic
 from webapp.tasks import placements, queue
+from webapp.tasks.models import Task
 from webapp.tasks.rules import Offered, Wanted, mismatches
 from webapp.workers.sync import Parked, parked_workers
 
@@ -10,6 +15,13 @@ def wake_one(wanted: Wanted) -> None:
     fitting = [parked for parked in _parked(wanted.organisation_id) if _fits(parked, wanted)]
     if fitting:
         max(fitting, key=lambda parked: parked.free_slots).waiter.wake()
+
+
+def wake_worker_of(task_id: str) -> None:
+    """The worker that runs this task: somebody began to look at its log, or stopped."""
+    worker_id = db.session.scalar(select(Task.worker_id).where(Task.id == task_id))
+    if worker_id:
+        bus.wake(worker_topic(worker_id))
 
 
 def wake_for_queue() -> None:

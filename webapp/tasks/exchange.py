@@ -20,23 +20,26 @@ from webapp.tasks.rules import Room
 from webapp.workers import presence
 from webapp.workers.caller import Caller, refuse_status
 from webapp.workers.schemas import SyncRequest
-from webapp.workers.sync import Answer
+from webapp.workers.sync import Answer, Terms
 
 # A claim whose answer crosses the agent's next sync isn't in that sync's `held` yet.
+ALL = Terms()
 OFFER_GRACE = timedelta(seconds=2)
 
 
-def exchange(caller: Caller, request: SyncRequest) -> Answer:
+def exchange(caller: Caller, request: SyncRequest, terms: Terms = ALL) -> Answer:
     """Everything that one sync changes is one transaction: many small tasks then cost one commit."""
+    if not terms.claims:
+        request = request.model_copy(update={"accepting": False})
     with reports.receiving(caller, request.reports) as arrived:
         held = queue.held_by(caller.worker_id)
         offered = placements.offered_by_caller(caller)
         fitting = placements.matching(offered) if _free(caller, held, request) > 0 or arrived else []
         offers: list[dict[str, Any]] = []
         reported: list[dict[str, Any]] = []
-        must_write = arrived or _to_renew(held, request) or _lost(held, request, is_cancelled=True)
+        must_write = arrived or _to_renew(held, request, terms) or _lost(held, request, is_cancelled=True)
         if must_write or _could_claim(caller, held, request, fitting):
-            reported, held, offers = _write(caller, request, arrived, fitting)
+            reported, held, offers = _write(caller, request, arrived, fitting, terms)
     answer = _answer(caller, request, held, [*offers, *_lost_offers(caller, held, request)], reported)
     answer.free_slots = _free(caller, held, request) - len(offers)
     answer.offered = offered
@@ -44,7 +47,7 @@ def exchange(caller: Caller, request: SyncRequest) -> Answer:
 
 
 def _write(
-    caller: Caller, request: SyncRequest, arrived: list[Arrived], fitting: Sequence[str]
+    caller: Caller, request: SyncRequest, arrived: list[Arrived], fitting: Sequence[str], terms: Terms
 ) -> tuple[list[dict[str, Any]], Sequence[Held], list[dict[str, Any]]]:
     """(reported, held before the claim, offers of what was claimed), under the worker's lock."""
     lease_s = current_app.config["SETTINGS"].lease_s
@@ -52,7 +55,7 @@ def _write(
         refuse_status(queue.lock_worker(caller.worker_id))
         reported = [reports.as_reported(item, reports.settle(caller, item)) for item in arrived]
         held = queue.held_by(caller.worker_id)
-        renewing = _to_renew(held, request)
+        renewing = _to_renew(held, request, terms)
         for item in renewing:
             if item.status == "assigned":
                 queue.start(item.task_id, item.attempt_id)
@@ -102,9 +105,9 @@ def _room(caller: Caller, held: Sequence[Held], request: SyncRequest) -> Room:
     )
 
 
-def _to_renew(held: Sequence[Held], request: SyncRequest) -> list[Held]:
+def _to_renew(held: Sequence[Held], request: SyncRequest, terms: Terms) -> list[Held]:
     """What the agent shows and is only assigned yet, or whose lease has aged."""
-    shown = set(request.held)
+    shown = set(request.held) if terms.renews else set()
     lease_s = current_app.config["SETTINGS"].lease_s
     return [
         item

@@ -6,10 +6,12 @@ from flask import Flask
 def init_app(app: Flask) -> None:
     from webapp import templating
     from webapp.live import views as live
-    from webapp.workers import api, join_pages, listing, pages
+    from webapp.workers import api, control_api, join_pages, listing, pages
 
     templating.counters["pending"] = listing.pending_count
     for view in (pages.WORKERS, pages.worker_view(), join_pages.ADD):
         live.register(view)
     app.register_blueprint(api.blueprint)
+    app.register_blueprint(control_api.blueprint)
+    app.register_blueprint(control_api.plain_blueprint)
     app.register_blueprint(pages.blueprint)

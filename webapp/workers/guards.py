@@ -8,7 +8,8 @@ from typing import Any, TypeVar, cast
 from flask import g, request
 
 from webapp.auth import throttle
-from webapp.auth.guards import address
+from webapp.auth.guards import address, token_required
+from webapp.auth.rules import Role
 from webapp.errors import Forbidden, NotSignedIn
 from webapp.workers import identify, presence
 from webapp.workers.caller import Caller, refuse_status
@@ -36,6 +37,23 @@ def worker_key(pending_too: bool = False) -> Callable[[View], View]:
             return view(*args, **kwargs)
 
         guarded.guard = "worker"  # type: ignore[attr-defined]
+        return cast(View, guarded)
+
+    return decorate
+
+
+def person_or_worker(role: Role) -> Callable[[View], View]:
+    """A worker by its key (then `g.worker` is set), or else a person's program with at least this role."""
+
+    def decorate(view: View) -> View:
+        as_worker, as_person = worker_key()(view), token_required(role)(view)
+
+        @wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            is_worker = "X-Worker-API-Key" in request.headers
+            return (as_worker if is_worker else as_person)(*args, **kwargs)
+
+        guarded.guard = f"either:{role}"  # type: ignore[attr-defined]
         return cast(View, guarded)
 
     return decorate

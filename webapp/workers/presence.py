@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, update
 from webapp import clock
 from webapp.database import run_many, table_of, transaction
 from webapp.workers.models import Worker
-from webapp.workers.schemas import Metrics
+from webapp.workers.schemas import Metrics, SyncRequest
 
 SAMPLE_EVERY = timedelta(minutes=1)
 SAMPLES = 60
@@ -49,11 +49,15 @@ def seen(worker_id: str, address: str) -> Presence:
     return presence
 
 
-def begin_session(presence: Presence, session_id: str) -> None:
-    """An agent that started anew has forgotten what it was told."""
-    if presence.session_id != session_id:
-        presence.session_id = session_id
+def heard(presence: Presence, request: SyncRequest) -> None:
+    """What an agent says of itself in a sync or a heartbeat. One that started anew has forgotten what it was told."""
+    if presence.session_id != request.session_id:
+        presence.session_id = request.session_id
         presence.told.clear()
+    presence.accepting, presence.not_accepting = request.accepting, request.not_accepting
+    presence.metrics = request.metrics
+    if not presence.samples or presence.seen_at - presence.samples[-1][0] >= SAMPLE_EVERY:
+        presence.samples.append((presence.seen_at, request.metrics))
 
 
 def tell(worker_id: str, said: Collection[str]) -> bool:
@@ -67,13 +71,6 @@ def tell(worker_id: str, said: Collection[str]) -> bool:
     is_new = presence.told != set(said)
     presence.told = set(said)
     return is_new
-
-
-def measured(presence: Presence, metrics: Metrics) -> None:
-    """Vitals for the page: the newest, and one a minute of the last hour."""
-    presence.metrics = metrics
-    if not presence.samples or presence.seen_at - presence.samples[-1][0] >= SAMPLE_EVERY:
-        presence.samples.append((presence.seen_at, metrics))
 
 
 def of(worker: Worker) -> Presence | None:

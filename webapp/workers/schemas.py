@@ -115,6 +115,8 @@ class SyncRequest(Introduction):
     slots: Slots = 1
     plan_limit: Slots = 1
     accepting: bool = True
+    # Why not, in the agent's words.
+    not_accepting: Words = ""
     held: list[Annotated[str, Field(max_length=36)]] = Field([], max_length=2000)
     # Each is checked by the domain that takes it, so that one bad report doesn't hold back the others.
     reports: list[dict[str, Any]] = Field([], max_length=200)

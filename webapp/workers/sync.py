@@ -1,10 +1,9 @@
 """The long poll: one parked call a worker, the newest wins, and nobody who waits holds a database connection."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from flask import current_app
 
@@ -24,20 +23,28 @@ FLOOR_S = 5.0
 class Answer:
     """What a sync answers. `is_news`: worth ending the wait for."""
 
-    body: dict[str, Any] = field(default_factory=dict)
+    body: Mapping[str, object] = field(default_factory=dict)
     is_news: bool = False
     free_slots: int = 0
     # What the worker offers, as the domain that dispatches understands it.
     offered: object = None
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a pass may do. `claims`: give work. `renews`: the agent has just said what it holds."""
+
+    claims: bool = True
+    renews: bool = True
+
+
 # Filled by create_app with the domain that knows of tasks: takes the caller and the request, does one pass.
 # The second time in one call the reports are not given again.
-def nobody(caller: Caller, request: SyncRequest) -> Answer:
+def nobody(caller: Caller, request: SyncRequest, terms: Terms) -> Answer:
     raise RuntimeError("create_app fills this")
 
 
-exchange: Callable[[Caller, SyncRequest], Answer] = nobody
+exchange: Callable[[Caller, SyncRequest, Terms], Answer] = nobody
 
 
 @dataclass
@@ -58,36 +65,43 @@ class Parked:
 
 _parked: dict[str, Parked] = {}
 _lock = threading.Lock()
+# Workers whose control socket is open: work goes down that, and their sync reports and renews.
+pushed_to: dict[str, Parked] = {}
 
 
 def parked_workers() -> list[Parked]:
-    """Those that would take work now."""
+    """Those that would take work now, each where it is given out."""
     with _lock:
-        return [parked for parked in _parked.values() if parked.free_slots > 0]
+        found = {**_parked, **pushed_to}.values()
+        return [parked for parked in found if parked.free_slots > 0]
+
+
+def _terms(caller: Caller, request: SyncRequest) -> Terms:
+    """One dispatcher a worker. A sync that brings reports claims all the same: what they free is filled in the same
+    transaction, under the worker's lock, instead of in a second one."""
+    return Terms(claims=bool(request.reports) or caller.worker_id not in pushed_to)
 
 
 def sync(
     caller: Caller, request: SyncRequest, address: str, is_connected: Callable[[], bool]
-) -> dict[str, Any]:
+) -> Mapping[str, object]:
     """Report, renew, and wait up to `wait_s` for something to say. Raises when the worker may not work."""
     seen = presence.seen(caller.worker_id, address)
-    presence.begin_session(seen, request.session_id)
-    seen.accepting = request.accepting
-    presence.measured(seen, request.metrics)
+    presence.heard(seen, request)
     deadline = clock.monotonic() + min(request.wait_s, current_app.config["SETTINGS"].sync_wait_s)
     with _park(caller) as parked:
         caller = _wait_for_approval(caller, parked, deadline)
         if request.introduces:
             introduce(caller.worker_id, request, request.slots, request.plan_limit)
             caller = identify.again(caller)
-        answer = exchange(caller, request)
+        answer = exchange(caller, request, _terms(caller, request))
         again = request.model_copy(update={"reports": []})
         while not answer.is_news and _wait(parked, answer, deadline):
             if not is_connected():
                 break  # claiming for a caller that has gone would make the task wait for its lease
             caller = identify.again(caller)
             refuse_status(caller.status)
-            answer = exchange(caller, again)
+            answer = exchange(caller, again, _terms(caller, again))
     return answer.body
 
 
