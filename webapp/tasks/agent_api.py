@@ -6,12 +6,15 @@ import zlib
 from flask import Response, jsonify, request
 
 from webapp.api import blueprint as api_blueprint
-from webapp.api.body import parse, read_bytes
-from webapp.errors import Invalid, TooLarge
+from webapp.api.body import parse, parse_query, read_bytes
+from webapp.api.documented import BYTES, documented
+from webapp.errors import Conflict, Invalid, LeaseLost, LogGap, LogIncomplete, TooLarge
 from webapp.tasks import progress, queue, reports
+from webapp.tasks.answers import ChunkAnswer, ReportAnswer, StatusAnswer
 from webapp.tasks.data import task_data
 from webapp.tasks.logs import CHUNK_LIMIT
-from webapp.tasks.schemas import ChunkBody, Report, StatusUpdate
+from webapp.tasks.schemas import ChunkBody, ChunkHeaders, DataQuery, Report, StatusUpdate
+from webapp.workers.answers import TaskData
 from webapp.workers.guards import caller, worker_key
 
 blueprint = api_blueprint("tasks_agent_api", __name__)
@@ -19,22 +22,38 @@ blueprint = api_blueprint("tasks_agent_api", __name__)
 
 @blueprint.post("/workers/<id:worker_id>/report-result")
 @worker_key()
+@documented(
+    "Report how an attempt ended",
+    body=Report,
+    answer=ReportAnswer,
+    errors=(reports.NotAssigned, Conflict, LeaseLost, LogIncomplete),
+)
 def report_result(worker_id: str) -> Response:
+    """The same report again gets the same answer; another one is kept as a note."""
     settled = reports.report_one(caller(), parse(Report))
-    return jsonify(success=True, task_id=settled.task_id, new_status=settled.new_status)
+    return jsonify(ReportAnswer(success=True, task_id=settled.task_id, new_status=settled.new_status))
 
 
 @blueprint.get("/agents/tasks/<id:task_id>/data")
 @worker_key()
+@documented("Fetch what it takes to run a task", query=DataQuery, answer=TaskData)
 def data(task_id: str) -> Response:
     """Of the worker's current attempt of this task; `attempt_id` says which one it means."""
-    task = queue.current(caller().worker_id, task_id, request.args.get("attempt_id"))
+    task = queue.current(caller().worker_id, task_id, parse_query(DataQuery).attempt_id)
     return jsonify(task_data(task))
 
 
 @blueprint.post("/agents/tasks/<id:task_id>/logs/chunk")
 @worker_key()
+@documented(
+    "Send a chunk of the log",
+    body=(ChunkBody, BYTES),
+    headers=ChunkHeaders,
+    answer=ChunkAnswer,
+    errors=(LeaseLost, LogGap),
+)
 def chunk(task_id: str) -> Response:
+    """As JSON, or raw bytes with their place in the headers. Bytes that are stored already are skipped."""
     if request.mimetype == "application/octet-stream":
         attempt_id, offset, checksum, raw = _raw_chunk()
     else:
@@ -46,7 +65,9 @@ def chunk(task_id: str) -> Response:
         raise Invalid("The checksum is not that of the content. Send the chunk again.", "checksum")
     saved = progress.save_chunk(caller().worker_id, task_id, attempt_id, offset, raw)
     return jsonify(
-        status="ok", next_offset=saved.next_offset, saved_bytes=saved.saved_bytes, cancel=saved.cancel
+        ChunkAnswer(
+            status="ok", next_offset=saved.next_offset, saved_bytes=saved.saved_bytes, cancel=saved.cancel
+        )
     )
 
 
@@ -83,5 +104,8 @@ def unpack(packed: bytes) -> bytes:
 
 @blueprint.put("/agents/tasks/<id:task_id>/status")
 @worker_key()
+@documented("Say how far an attempt is", body=StatusUpdate, answer=StatusAnswer, errors=(Conflict,))
 def status(task_id: str) -> Response:
-    return jsonify(cancel=progress.update_status(caller().worker_id, task_id, parse(StatusUpdate)))
+    """Only a report ends an attempt."""
+    is_cancelled = progress.update_status(caller().worker_id, task_id, parse(StatusUpdate))
+    return jsonify(StatusAnswer(cancel=is_cancelled))

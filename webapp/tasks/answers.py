@@ -120,4 +120,4 @@ class StatusAnswer(TypedDict):
 class ReportAnswer(TypedDict):
     success: bool
     task_id: Id
-    new_status: Annotated[TaskStatus, Field(description="queued where an automatic retry follows")]
+    new_status: Annotated[str, Field(description="queued where an automatic retry follows")]

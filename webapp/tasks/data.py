@@ -7,12 +7,13 @@ from sqlalchemy import Row
 
 from webapp import clock, security
 from webapp.api import PREFIX
+from webapp.workers.answers import Offer, TaskData
 
 # What fits in an offer; more is fetched from `data_url`.
 RIDES_ALONG = 64 * 1024
 
 
-def task_data(task: Row[Any]) -> dict[str, Any]:
+def task_data(task: Row[Any]) -> TaskData:
     """The answer of `GET /agents/tasks/{id}/data`, from `statements.OFFERED`. Secret inputs are here and nowhere else.
 
     Raises KeyMissing where they can't be decrypted.
@@ -35,11 +36,10 @@ def task_data(task: Row[Any]) -> dict[str, Any]:
     }
 
 
-def offer(task: Row[Any]) -> dict[str, Any]:
+def offer(task: Row[Any]) -> Offer:
     """An offer, with the data where it is small."""
     data = task_data(task)
-    rides_along = {"data": data} if len(json.dumps(data)) <= RIDES_ALONG else {}
-    return {
+    made: Offer = {
         "task_id": task.id,
         "attempt_id": task.attempt_id,
         "attempt": task.attempts_made,
@@ -48,5 +48,7 @@ def offer(task: Row[Any]) -> dict[str, Any]:
         "no_output_timeout_s": task.no_output_timeout_s,
         "on_lost": task.on_lost,
         "data_url": f"{PREFIX}/agents/tasks/{task.id}/data",
-        **rides_along,
     }
+    if len(json.dumps(data)) <= RIDES_ALONG:
+        made["data"] = data
+    return made

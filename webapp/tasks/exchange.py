@@ -18,6 +18,7 @@ from webapp.tasks.queue import Held
 from webapp.tasks.reports import Arrived
 from webapp.tasks.rules import Room
 from webapp.workers import presence
+from webapp.workers.answers import Cancel, Offer, Reported, SyncAnswer
 from webapp.workers.caller import Caller, refuse_status
 from webapp.workers.schemas import SyncRequest
 from webapp.workers.sync import Answer, Terms
@@ -35,8 +36,8 @@ def exchange(caller: Caller, request: SyncRequest, terms: Terms = ALL) -> Answer
         held = queue.held_by(caller.worker_id)
         offered = placements.offered_by_caller(caller)
         fitting = placements.matching(offered) if _free(caller, held, request) > 0 or arrived else []
-        offers: list[dict[str, Any]] = []
-        reported: list[dict[str, Any]] = []
+        offers: list[Offer] = []
+        reported: list[Reported] = []
         must_write = arrived or _to_renew(held, request, terms) or _lost(held, request, is_cancelled=True)
         if must_write or _could_claim(caller, held, request, fitting):
             reported, held, offers = _write(caller, request, arrived, fitting, terms)
@@ -48,7 +49,7 @@ def exchange(caller: Caller, request: SyncRequest, terms: Terms = ALL) -> Answer
 
 def _write(
     caller: Caller, request: SyncRequest, arrived: list[Arrived], fitting: Sequence[str], terms: Terms
-) -> tuple[list[dict[str, Any]], Sequence[Held], list[dict[str, Any]]]:
+) -> tuple[list[Reported], Sequence[Held], list[Offer]]:
     """(reported, held before the claim, offers of what was claimed), under the worker's lock."""
     lease_s = current_app.config["SETTINGS"].lease_s
     with transaction():
@@ -76,7 +77,7 @@ def _end_unstarted(lost: Sequence[Held]) -> None:
         end_attempt(attempt, Ending("cancelled", error="cancelled before it began"))
 
 
-def _offer_or_fail(task: Row[Any]) -> dict[str, Any] | None:
+def _offer_or_fail(task: Row[Any]) -> Offer | None:
     """The offer; None when a key is missing for its secrets: then this task fails, and the others go on."""
     try:
         return offer(task)
@@ -121,11 +122,11 @@ def _answer(
     caller: Caller,
     request: SyncRequest,
     held: Sequence[Held],
-    offers: list[dict[str, Any]],
-    reported: list[dict[str, Any]],
+    offers: list[Offer],
+    reported: list[Reported],
 ) -> Answer:
     settings = current_app.config["SETTINGS"]
-    cancel = [
+    cancel: list[Cancel] = [
         {"attempt_id": item.attempt_id, "reason": "cancelled by a person"}
         for item in held
         if item.cancel_requested_at and item.attempt_id in request.held
@@ -133,7 +134,7 @@ def _answer(
     known = {item.attempt_id for item in held} | {row["attempt_id"] for row in reported}
     unknown = [attempt_id for attempt_id in request.held if attempt_id not in known]
     stream = [item.attempt_id for item in held if bus.is_watched(task_topic(item.task_id))]
-    body = {
+    body: SyncAnswer = {
         "offers": offers,
         "cancel": cancel,
         "unknown": unknown,
@@ -165,7 +166,7 @@ def _lost(held: Sequence[Held], request: SyncRequest, *, is_cancelled: bool) -> 
     ]
 
 
-def _lost_offers(caller: Caller, held: Sequence[Held], request: SyncRequest) -> list[dict[str, Any]]:
+def _lost_offers(caller: Caller, held: Sequence[Held], request: SyncRequest) -> list[Offer]:
     """The same attempts again, with the same ids."""
     lost = _lost(held, request, is_cancelled=False) if request.accepting else []
     again = [queue.offer_again(caller.worker_id, item.attempt_id) for item in lost]

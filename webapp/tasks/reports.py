@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from flask import current_app
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from webapp.tasks import logs, statements
 from webapp.tasks.ending import Ending, end_attempt
 from webapp.tasks.models import Attempt, Task
 from webapp.tasks.schemas import Report
+from webapp.workers.answers import Reported
 from webapp.workers.caller import Caller
 
 # Kept of an attempt; older ones give way.
@@ -217,10 +218,10 @@ def _digest(report: Report) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def as_reported(item: Arrived, settled: Settled) -> dict[str, Any]:
+def as_reported(item: Arrived, settled: Settled) -> Reported:
     """A row of sync's `reported`."""
-    row: dict[str, Any] = {"attempt_id": item.attempt_id, "status": 200, "new_status": settled.new_status}
-    if settled.error:
-        row = {"attempt_id": item.attempt_id, "status": settled.error.status, "detail": settled.error.detail}
-        row |= settled.error.extra
-    return row
+    if settled.error is None:
+        return {"attempt_id": item.attempt_id, "status": 200, "new_status": settled.new_status}
+    error = settled.error
+    said = {"attempt_id": item.attempt_id, "status": error.status, "detail": error.detail}
+    return cast(Reported, said | error.extra)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     StringConstraints,
@@ -159,6 +160,18 @@ class StatusUpdate(AgentBody):
     changes_change: int | None = Field(None, ge=0, le=10**9)
     changes_destroy: int | None = Field(None, ge=0, le=10**9)
     duration: float | None = Field(None, ge=0, allow_inf_nan=False)
+
+
+class ChunkHeaders(BaseModel):
+    """Where raw bytes belong. JSON says the same in its body."""
+
+    attempt_id: str | None = Field(None, alias="X-Log-Attempt", description="Raw bytes: which attempt")
+    offset: int | None = Field(
+        None, alias="X-Log-Offset", ge=0, le=10**15 - 1, description="Raw bytes: how many came before these"
+    )
+    checksum: Sha256 | None = Field(None, alias="X-Log-SHA256", description="Raw bytes: of them, unpacked")
+    phase: str | None = Field(None, alias="X-Log-Phase", description="Raw bytes: run, prepare …")
+    encoding: Literal["gzip", "identity"] | None = Field(None, alias="Content-Encoding")
 
 
 # ---- what may stand behind the `?`

@@ -1,9 +1,10 @@
 """The long poll: one parked call a worker, the newest wins, and nobody who waits holds a database connection."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 from flask import current_app
 
@@ -11,6 +12,7 @@ from webapp import clock
 from webapp.database import release
 from webapp.live.bus import Waiter, bus, worker_topic
 from webapp.workers import identify, presence
+from webapp.workers.answers import SyncAnswer
 from webapp.workers.caller import Caller, refuse_status
 from webapp.workers.schemas import SyncRequest
 from webapp.workers.service import introduce
@@ -23,7 +25,7 @@ FLOOR_S = 5.0
 class Answer:
     """What a sync answers. `is_news`: worth ending the wait for."""
 
-    body: Mapping[str, object] = field(default_factory=dict)
+    body: SyncAnswer = field(default_factory=lambda: cast(SyncAnswer, {}))
     is_news: bool = False
     free_slots: int = 0
     # What the worker offers, as the domain that dispatches understands it.
@@ -84,7 +86,7 @@ def _terms(caller: Caller, request: SyncRequest) -> Terms:
 
 def sync(
     caller: Caller, request: SyncRequest, address: str, is_connected: Callable[[], bool]
-) -> Mapping[str, object]:
+) -> SyncAnswer:
     """Report, renew, and wait up to `wait_s` for something to say. Raises when the worker may not work."""
     seen = presence.seen(caller.worker_id, address)
     presence.heard(seen, request)

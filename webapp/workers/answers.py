@@ -1,0 +1,119 @@
+"""What agents and programs are told by and of workers."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from typing_extensions import NotRequired, TypedDict
+
+from webapp.api.answers import Id, Time
+from webapp.workers.rules import ShownStatus
+from webapp.workers.schemas import Metrics
+
+
+class RegisteredAnswer(TypedDict):
+    """The key is shown only now."""
+
+    worker_id: Id
+    api_key: Annotated[str, Field(description="gsw_…: send it as X-Worker-API-Key")]
+    status: Annotated[Literal["pending", "approved"], Field(description="approved at once with a join token")]
+    code: Annotated[str, Field(description="What an admin compares before approving")]
+
+
+class WorkerAnswer(TypedDict):
+    """A machine. `shown_status` follows from the time and from what runs; `status` is what an admin decided."""
+
+    id: Id
+    name: str
+    status: Literal["pending", "approved", "revoked"]
+    shown_status: ShownStatus
+    code: Annotated[str | None, Field(description="While it is pending: the code in its terminal")]
+    hostname: str
+    platform: str
+    agent_version: str
+    labels: dict[str, str]
+    tools: list[str]
+    slots: int
+    plan_limit: int
+    admins_only: bool
+    drain_requested_at: Time | None
+    quarantined_until: Time | None
+    announcement: str | None
+    metrics: Metrics | None
+    created_at: Time
+    last_seen_at: Time | None
+
+
+class WorkerList(TypedDict):
+    items: list[WorkerAnswer]
+    next: None
+
+
+class AnnouncedAnswer(TypedDict):
+    announced_to: Annotated[int, Field(description="How many workers")]
+
+
+# ---- what an agent is told
+
+
+class TaskToRun(TypedDict):
+    """`input` is whole: its secret parts are here and nowhere else."""
+
+    id: Id
+    attempt_id: Id
+    attempt: Annotated[int, Field(description="Which try this is, from 1")]
+    tool: str
+    type: str
+    action: str
+    input: dict[str, Any]
+    timeout_s: int
+    no_output_timeout_s: int | None
+    context: dict[str, Any]
+    created_at: Time
+
+
+class TaskData(TypedDict):
+    """What it takes to run a task."""
+
+    task: TaskToRun
+
+
+class Offer(TypedDict):
+    """A task that is this worker's now."""
+
+    task_id: Id
+    attempt_id: Id
+    attempt: int
+    tool: str
+    timeout_s: int
+    no_output_timeout_s: int | None
+    on_lost: Literal["fail", "requeue"]
+    data_url: Annotated[str, Field(description="A path on this server")]
+    data: NotRequired[Annotated[TaskData, Field(description="What data_url answers, up to 64 kB")]]
+
+
+class Cancel(TypedDict):
+    attempt_id: Id
+    reason: str
+
+
+class Reported(TypedDict):
+    """What became of one report: a status as a request of its own would get."""
+
+    attempt_id: str
+    status: int
+    new_status: NotRequired[str]
+    detail: NotRequired[str]
+    next_offset: NotRequired[Annotated[int, Field(description="Of a report whose log isn't all here")]]
+    errors: NotRequired[list[dict[str, Any]]]
+
+
+class SyncAnswer(TypedDict):
+    offers: list[Offer]
+    cancel: Annotated[list[Cancel], Field(description="Attempts to end")]
+    unknown: Annotated[list[str], Field(description="Of held: no longer this worker's")]
+    reported: list[Reported]
+    stream: Annotated[list[str], Field(description="Attempts that somebody watches: send their log promptly")]
+    drain: Annotated[bool, Field(description="Finish what runs, take no more")]
+    announce: Annotated[str | None, Field(description="Words for the agent's terminal")]
+    lease_s: float
+    lost_after_s: float
