@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests.world import TOOLS, World, at_once, later
+import json
+from typing import Any
+
+import pytest
+
+from tests.world import TOOLS, World, at_once, later, problem
 from webapp.workers import presence
 
 
@@ -75,3 +80,78 @@ def test_saving_presence_survives_a_worker_that_was_removed_meanwhile(world: Wor
         presence.seen(worker.id, "127.0.0.1")
         presence.save()
     assert next(row for row in world.rows("workers") if row["id"] == worker.id)["last_seen_at"]
+
+
+# ---- what an agent found of its tools
+
+
+def found(works: bool, **more: object) -> dict[str, object]:
+    return {"works": works, "version": "", "signed_in": None, "problem": "", **more}
+
+
+BROKEN = {**TOOLS[0], "found": found(False, problem="bash isn't here")}
+
+
+def stored(world: World, column: str) -> Any:
+    [row] = world.rows("workers")
+    return json.loads(row[column]) if isinstance(row[column], str) else row[column]
+
+
+def test_a_tool_that_doesnt_work_gets_no_tasks_and_says_why_until_it_works(world: World) -> None:
+    worker = world.worker(tools=[BROKEN, TOOLS[1]])
+    task_id = world.queued_task()
+    assert worker.sync().json["offers"] == []
+    [waiting] = world.task(task_id)["waiting"]
+    assert "bash isn't here" in str(waiting)
+    mended = {**TOOLS[0], "found": found(True, version="GNU bash, version 5.2")}
+    [offer] = worker.sync(tools=[mended, TOOLS[1]]).json["offers"]
+    assert offer["task_id"] == task_id
+
+
+def test_the_catalogue_knows_a_tool_that_works_nowhere_yet(world: World) -> None:
+    world.worker(tools=[BROKEN])
+    assert [tool["name"] for tool in world.api("viewer", "GET", "/tools").json["items"]] == ["shell"]
+
+
+def test_what_was_found_is_kept_and_a_tool_nobody_looked_at_counts_as_working(world: World) -> None:
+    signed_in = {"name": "claude", "found": found(True, version="1.2", signed_in=False)}
+    world.worker(tools=[BROKEN, signed_in, TOOLS[1]])
+    assert stored(world, "tools") == ["claude", "noop"]
+    assert stored(world, "tool_facts") == [
+        {"name": "shell", **found(False, problem="bash isn't here")},
+        {"name": "claude", **found(True, version="1.2", signed_in=False)},
+        {"name": "noop", **found(True)},
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"works": "yes"},
+        {"version": "x" * 256},
+        {"version": "two\nlines"},
+        {"problem": "a\x1b[31mred"},
+        {"problem": None},
+        {"signed_in": 1},
+    ],
+)
+def test_findings_that_make_no_sense_are_refused_and_change_nothing(world: World, wrong: Any) -> None:
+    worker = world.worker()
+    with world.unchanged():
+        answer = worker.sync(tools=[{**TOOLS[0], "found": {**found(True), **wrong}}])
+        assert problem(answer, 422, "invalid")["errors"][0]["field"].startswith("tools.0.found")
+
+
+def slot_class(world: World) -> str:
+    [row] = [row for row in world.rows("tools") if row["name"] == "plan"]
+    return str(row["slot_class"])
+
+
+def test_only_a_new_version_of_a_tool_changes_what_it_takes_of_a_worker(world: World) -> None:
+    worker = world.worker(tools=[{"name": "plan", "slot_class": "plan"}])
+    assert slot_class(world) == "plan"
+    worker.sync(tools=[{"name": "plan", "slot_class": "exclusive"}])
+    assert slot_class(world) == "plan"
+    worker.sync(tools=[{"name": "plan", "version": 2, "slot_class": "exclusive"}])
+    assert slot_class(world) == "exclusive"
+    problem(worker.sync(tools=[{"name": "plan", "slot_class": "all of it"}]), 422, "invalid")

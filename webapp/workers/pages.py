@@ -104,7 +104,7 @@ class Panel:
 # Filled by create_app. Tasks come first, projects and workspaces hang theirs here too: workers name none of them.
 panels: list[Panel] = []
 
-_OWN_FRAGMENTS = ("_counts.html", "workers/_head.html", "workers/_gauges.html")
+_OWN_FRAGMENTS = ("_counts.html", "workers/_head.html", "workers/_gauges.html", "workers/_abilities.html")
 
 
 def add_panel(panel: Panel) -> None:

@@ -6,7 +6,7 @@ from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, Field, field_validator
 
 from webapp.api.body import AgentBody, Body, one_line
-from webapp.workers.rules import SCHEMA_PARTS, TOOL_NAME, label_problem, parts_of, schema_problem
+from webapp.workers.rules import SCHEMA_PARTS, TOOL_NAME, SlotClass, label_problem, parts_of, schema_problem
 
 
 def _not_blank(text: str) -> str:
@@ -27,14 +27,25 @@ Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 Slots = Annotated[int, Field(ge=1, le=1000)]
 
 
+class Found(AgentBody):
+    """What an agent found of a tool on its machine. `signed_in` where the tool has accounts."""
+
+    works: bool = True
+    version: Words = ""
+    signed_in: bool | None = None
+    problem: Words = ""
+
+
 class DeclaredTool(AgentBody):
-    """A tool as its agent describes it."""
+    """A tool as its agent describes it. Without `found`, from agents that don't look, it counts as working."""
 
     name: str
     version: int = Field(1, ge=1, le=1_000_000)
     title: Words = ""
     description: str = Field("", max_length=2000)
     schema_: dict[str, Any] = Field({"type": "object"}, alias="schema")
+    slot_class: SlotClass = "task"
+    found: Found | None = None
 
     @field_validator("name")
     @classmethod

@@ -21,7 +21,7 @@ from webapp.security import NewToken, digest, new_token, short_code
 from webapp.workers import join_tokens, presence, tools
 from webapp.workers.identify import KEY_PREFIX
 from webapp.workers.models import JoinToken, Worker, WorkerKey
-from webapp.workers.schemas import Introduction, Registration, WorkerChange
+from webapp.workers.schemas import Found, Introduction, Registration, WorkerChange
 
 # Filled by create_app: what higher domains do when a worker's right to work ends (release leases, forget checkouts).
 after_revoke: list[Callable[[Worker], None]] = []
@@ -95,7 +95,8 @@ def _introduce(worker: Worker, said: Introduction) -> None:
     """What the agent says of its machine."""
     worker.hostname, worker.platform, worker.agent_version = said.hostname, said.platform, said.agent_version
     worker.agent_labels = said.labels
-    worker.tools = [tool.name for tool in said.tools]
+    worker.tools = [tool.name for tool in said.tools if tool.found is None or tool.found.works]
+    worker.tool_facts = [{"name": tool.name, **(tool.found or Found()).model_dump()} for tool in said.tools]
     worker.declared_tools = [tool.model_dump(by_alias=True) for tool in said.tools]
     if isinstance(said, Registration):
         worker.slots, worker.plan_limit = said.slots, said.plan_limit

@@ -49,6 +49,9 @@ def learn(organisation_id: str, declared: list[dict[str, Any]]) -> None:
                 "title": tool["title"] or tool["name"],
                 "description": tool["description"],
                 "schema": tool["schema"],
+                "slot_class": tool.get(
+                    "slot_class", "task"
+                ),  # left out of what was declared before it existed
             }
             if tool["name"] not in known and len(known) < MOST_TOOLS:
                 known[tool["name"]] = Tool(version=tool["version"], schema=tool["schema"])
