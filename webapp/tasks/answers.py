@@ -106,6 +106,31 @@ class ToolList(TypedDict):
     next: None
 
 
+class LockHolder(TypedDict):
+    task_id: Id
+    task: str
+    worker: str
+    taken_at: Time
+
+
+class LockWaiter(TypedDict):
+    task_id: Id
+    task: str
+
+
+class LockAnswer(TypedDict):
+    """A named lock: at most one task that asks for it runs."""
+
+    name: str
+    holder: LockHolder | None
+    queue: Annotated[list[LockWaiter], Field(description="Who waits, next first")]
+
+
+class LockList(TypedDict):
+    items: list[LockAnswer]
+    next: None
+
+
 class ChunkAnswer(TypedDict):
     status: str
     next_offset: Annotated[int, Field(description="Where the next chunk begins", ge=0)]

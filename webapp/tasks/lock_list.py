@@ -13,6 +13,7 @@ from webapp.database import after_commit, run, transaction
 from webapp.errors import NotFound
 from webapp.live.bus import bus, organisation_topic, task_topic
 from webapp.tasks import dispatch, placements, statements
+from webapp.tasks.answers import LockAnswer, LockHolder, LockWaiter
 from webapp.tasks.locks import held, is_due, wanted
 from webapp.tasks.models import Task
 
@@ -28,18 +29,17 @@ class Lock:
     holder: Row[Any] | None
     queue: list[Row[Any]]
 
-    def as_wire(self) -> dict[str, Any]:
+    def as_wire(self) -> LockAnswer:
+        queue: list[LockWaiter] = [{"task_id": row.task_id, "task": row.task} for row in self.queue]
+        return {"name": self.name, "holder": self._holder_as_wire(), "queue": queue}
+
+    def _holder_as_wire(self) -> LockHolder | None:
         holder = self.holder
-        return {
-            "name": self.name,
-            "holder": holder
-            and {
-                "task_id": holder.task_id,
-                "task": holder.task,
-                "worker": holder.worker,
-                "taken_at": clock.wire(clock.from_ms(holder.taken_at)),
-            },
-            "queue": [{"task_id": row.task_id, "task": row.task} for row in self.queue],
+        return holder and {
+            "task_id": holder.task_id,
+            "task": holder.task,
+            "worker": holder.worker,
+            "taken_at": clock.wire(clock.from_ms(holder.taken_at)),
         }
 
 

@@ -7,7 +7,6 @@ from typing_extensions import NotRequired, TypedDict
 
 from webapp.api.answers import Id, Time
 from webapp.workers.rules import ShownStatus
-from webapp.workers.schemas import Metrics
 
 
 class RegisteredAnswer(TypedDict):
@@ -15,8 +14,17 @@ class RegisteredAnswer(TypedDict):
 
     worker_id: Id
     api_key: Annotated[str, Field(description="gsw_…: send it as X-Worker-API-Key")]
-    status: Annotated[Literal["pending", "approved"], Field(description="approved at once with a join token")]
+    status: Annotated[str, Field(description="pending, or approved at once with a join token")]
     code: Annotated[str, Field(description="What an admin compares before approving")]
+
+
+class MetricsAnswer(TypedDict):
+    """The newest vitals of the machine."""
+
+    cpu_percent: float | None
+    memory_percent: float | None
+    disk_free_bytes: int | None
+    load_1m: float | None
 
 
 class WorkerAnswer(TypedDict):
@@ -38,7 +46,7 @@ class WorkerAnswer(TypedDict):
     drain_requested_at: Time | None
     quarantined_until: Time | None
     announcement: str | None
-    metrics: Metrics | None
+    metrics: MetricsAnswer | None
     created_at: Time
     last_seen_at: Time | None
 
@@ -50,6 +58,20 @@ class WorkerList(TypedDict):
 
 class AnnouncedAnswer(TypedDict):
     announced_to: Annotated[int, Field(description="How many workers")]
+
+
+class ConnectionAnswer(TypedDict):
+    """The control socket of one agent."""
+
+    agent_id: Id
+    connected: bool
+    connected_at: Time | None
+    last_heartbeat_at: Time | None
+
+
+class ConnectionList(TypedDict):
+    items: list[ConnectionAnswer]
+    next: None
 
 
 # ---- what an agent is told

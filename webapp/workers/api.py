@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from flask import Response, current_app, jsonify, request
 from limits import RateLimitItemPerMinute
@@ -12,12 +12,21 @@ from limits import RateLimitItemPerMinute
 from webapp import clock
 from webapp.api import blueprint as api_blueprint
 from webapp.api.body import parse
+from webapp.api.documented import documented
 from webapp.auth.guards import address, me, token_required, uncounted
-from webapp.errors import TooMany
+from webapp.errors import Conflict, NotSignedIn, TooMany
 from webapp.extensions import limiter
 from webapp.workers import presence, service, state
 from webapp.workers import sync as long_poll
 from webapp.workers.access import worker_for, workers_of
+from webapp.workers.answers import (
+    AnnouncedAnswer,
+    MetricsAnswer,
+    RegisteredAnswer,
+    SyncAnswer,
+    WorkerAnswer,
+    WorkerList,
+)
 from webapp.workers.guards import caller, worker_key
 from webapp.workers.schemas import Announcement, Registration, SyncRequest, WorkerChange
 
@@ -32,10 +41,22 @@ SYNC_BODY_LIMIT = 4 * 1024 * 1024
 
 @blueprint.post("/workers/register")
 @uncounted
+@documented(
+    "Register a machine",
+    body=Registration,
+    answer=RegisteredAnswer,
+    status=201,
+    errors=(NotSignedIn,),
+    group="Agents",
+)
 def register() -> tuple[Response, int]:
+    """With a valid join token it may work at once; without one it waits for an admin."""
     _refuse_flood()
     made = service.register(parse(Registration, STRANGERS_BODY_LIMIT), address())
-    return jsonify(worker_id=made.worker_id, api_key=made.api_key, status=made.status, code=made.code), 201
+    answer = RegisteredAnswer(
+        worker_id=made.worker_id, api_key=made.api_key, status=made.status, code=made.code
+    )
+    return jsonify(answer), 201
 
 
 def _refuse_flood() -> None:
@@ -46,7 +67,9 @@ def _refuse_flood() -> None:
 
 @blueprint.post("/workers/<id:worker_id>/sync")
 @worker_key(pending_too=True)
+@documented("Report, renew leases, and wait for work", body=SyncRequest, answer=SyncAnswer)
 def sync(worker_id: str) -> Response:
+    """The one call that an agent lives on. Held up to `wait_s`, answered at once when there is something to say."""
     limit = SYNC_BODY_LIMIT if caller().status == "approved" else STRANGERS_BODY_LIMIT
     return jsonify(long_poll.sync(caller(), parse(SyncRequest, limit), address(), _is_connected))
 
@@ -65,20 +88,24 @@ def _is_connected() -> bool:
 
 @blueprint.get("/workers")
 @token_required("viewer")
+@documented("List workers", answer=WorkerList)
 def list_workers() -> Response:
     held = state.busy_with(me().organisation_id)
     workers = workers_of(me().organisation_id)
-    return jsonify(items=[as_wire(worker, held.get(worker.id, 0)) for worker in workers], next=None)
+    items = [as_wire(worker, held.get(worker.id, 0)) for worker in workers]
+    return jsonify(WorkerList(items=items, next=None))
 
 
 @blueprint.get("/workers/<id:worker_id>")
 @token_required("viewer")
+@documented("Show a worker", answer=WorkerAnswer)
 def show(worker_id: str) -> Response:
     return jsonify(as_wire(worker_for(me(), worker_id)))
 
 
 @blueprint.patch("/workers/<id:worker_id>")
 @token_required("admin")
+@documented("Change a worker", body=WorkerChange, answer=WorkerAnswer)
 def change(worker_id: str) -> Response:
     worker = worker_for(me(), worker_id)
     service.change(me(), worker, parse(WorkerChange))
@@ -87,6 +114,7 @@ def change(worker_id: str) -> Response:
 
 @blueprint.delete("/workers/<id:worker_id>")
 @token_required("admin")
+@documented("Remove a worker", status=204, errors=(Conflict,))
 def remove(worker_id: str) -> tuple[str, int]:
     service.remove(me(), worker_for(me(), worker_id))
     return "", 204
@@ -94,6 +122,7 @@ def remove(worker_id: str) -> tuple[str, int]:
 
 @blueprint.post("/workers/<id:worker_id>/approve")
 @token_required("admin")
+@documented("Approve a worker", answer=WorkerAnswer, errors=(Conflict,))
 def approve(worker_id: str) -> Response:
     worker = worker_for(me(), worker_id)
     service.approve(me(), worker)
@@ -102,6 +131,7 @@ def approve(worker_id: str) -> Response:
 
 @blueprint.post("/workers/<id:worker_id>/revoke")
 @token_required("admin")
+@documented("Revoke a worker", answer=WorkerAnswer, errors=(Conflict,))
 def revoke(worker_id: str) -> Response:
     worker = worker_for(me(), worker_id)
     service.revoke(me(), worker)
@@ -110,6 +140,7 @@ def revoke(worker_id: str) -> Response:
 
 @blueprint.post("/workers/<id:worker_id>/drain")
 @token_required("admin")
+@documented("Let a worker finish, and take no more", answer=WorkerAnswer, errors=(Conflict,))
 def drain(worker_id: str) -> Response:
     worker = worker_for(me(), worker_id)
     service.drain(me(), worker)
@@ -118,6 +149,7 @@ def drain(worker_id: str) -> Response:
 
 @blueprint.post("/workers/<id:worker_id>/resume")
 @token_required("admin")
+@documented("Let a worker take work again", answer=WorkerAnswer, errors=(Conflict,))
 def resume(worker_id: str) -> Response:
     worker = worker_for(me(), worker_id)
     service.resume(me(), worker)
@@ -126,6 +158,7 @@ def resume(worker_id: str) -> Response:
 
 @blueprint.post("/workers/<id:worker_id>/announce")
 @token_required("admin")
+@documented("Say something at a worker's terminal", body=Announcement, answer=WorkerAnswer)
 def announce(worker_id: str) -> Response:
     worker = worker_for(me(), worker_id)
     service.announce_text(me(), [worker], parse(Announcement).text)
@@ -134,14 +167,15 @@ def announce(worker_id: str) -> Response:
 
 @blueprint.post("/workers/announce")
 @token_required("admin")
+@documented("Say something at every worker's terminal", body=Announcement, answer=AnnouncedAnswer)
 def announce_to_all() -> Response:
     """To every approved worker of the organisation."""
     workers = workers_of(me().organisation_id, "approved")
     service.announce_text(me(), workers, parse(Announcement).text)
-    return jsonify(announced_to=len(workers))
+    return jsonify(AnnouncedAnswer(announced_to=len(workers)))
 
 
-def as_wire(worker: Worker, held: int | None = None) -> dict[str, Any]:
+def as_wire(worker: Worker, held: int | None = None) -> WorkerAnswer:
     seen = presence.of(worker)
     return {
         "id": worker.id,
@@ -160,7 +194,7 @@ def as_wire(worker: Worker, held: int | None = None) -> dict[str, Any]:
         "drain_requested_at": clock.wire(worker.drain_requested_at),
         "quarantined_until": clock.wire(worker.quarantined_until),
         "announcement": worker.announcement,
-        "metrics": seen.metrics.model_dump() if seen else None,
+        "metrics": cast(MetricsAnswer, seen.metrics.model_dump()) if seen else None,
         "created_at": clock.wire(worker.created_at),
         "last_seen_at": clock.wire(presence.seen_at(worker)),
     }

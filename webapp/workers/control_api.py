@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from webapp import clock
 from webapp.api import blueprint as api_blueprint
+from webapp.api.documented import documented
 from webapp.auth.guards import me
 from webapp.errors import Forbidden, NotFound, Unavailable
 from webapp.extensions import sock
@@ -15,6 +16,7 @@ from webapp.live.bus import bus
 from webapp.live.socket import WebSocket
 from webapp.workers import control
 from webapp.workers.access import worker_for, workers_of
+from webapp.workers.answers import ConnectionAnswer, ConnectionList
 from webapp.workers.guards import caller, person_or_worker, worker_key
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ sock.route("/ws/worker/<id:worker_id>", bp=plain_blueprint)(agent_socket)
 
 @blueprint.get("/agents/<id:agent_id>/cc-status")
 @person_or_worker("viewer")
+@documented("Whether a worker's control socket is open", answer=ConnectionAnswer)
 def cc_status(agent_id: str) -> Response:
     """Whether this worker's control socket is open. For people, and for the worker itself."""
     if g.get("worker") is not None:
@@ -70,19 +73,20 @@ def cc_status(agent_id: str) -> Response:
 
 @blueprint.get("/agents/connected")
 @person_or_worker("viewer")
+@documented("List workers whose control socket is open", answer=ConnectionList)
 def connected() -> Response:
     """Workers whose control socket is open: all of the organisation for people, itself for a worker."""
     is_worker = g.get("worker") is not None
     found = [caller().worker_id] if is_worker else [worker.id for worker in _approved()]
     items = [_state(worker_id) for worker_id in found if control.connection_of(worker_id)]
-    return jsonify(items=items, next=None)
+    return jsonify(ConnectionList(items=items, next=None))
 
 
 def _approved() -> list[Worker]:
     return list(workers_of(me().organisation_id, "approved"))
 
 
-def _state(worker_id: str) -> dict[str, Any]:
+def _state(worker_id: str) -> ConnectionAnswer:
     connection = control.connection_of(worker_id)
     return {
         "agent_id": worker_id,
