@@ -35,7 +35,9 @@ class Lock:
 
     def _holder_as_wire(self) -> LockHolder | None:
         holder = self.holder
-        return holder and {
+        if holder is None:
+            return None
+        return {
             "task_id": holder.task_id,
             "task": holder.task,
             "worker": holder.worker,
