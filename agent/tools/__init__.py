@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 Input = Mapping[str, Any]
+MAX_FINDING = 200
 
 
 class BadInput(Exception):
@@ -48,6 +49,29 @@ class Result:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What a look at this machine found of a tool. `signed_in`: None where it has no accounts."""
+
+    works: bool = True
+    version: str = ""
+    signed_in: bool | None = None
+    problem: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it is declared. The server takes short texts of one line: programs say what they like."""
+        return {
+            "works": self.works,
+            "version": _short(self.version),
+            "signed_in": self.signed_in,
+            "problem": _short(self.problem),
+        }
+
+
+def _short(text: str) -> str:
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:MAX_FINDING]
+
+
 class Job(Protocol):
     """What an inline tool may do to the outside."""
 
@@ -66,6 +90,8 @@ class Tool(ABC):
     title: ClassVar[str]
     description: ClassVar[str]
     schema: ClassVar[dict[str, Any]]
+    # What a task with it takes of a worker: a slot; one of its `plan_limit` plans as well; or its one exclusive place.
+    slot_class: ClassVar[Literal["task", "plan", "exclusive"]] = "task"
     # Running it twice harms nothing: no journal, no spool.
     repeatable: ClassVar[bool] = False
     # How its process is ended: signal, seconds until the next one.
@@ -75,14 +101,22 @@ class Tool(ABC):
     def check(self, task_input: Input) -> None:
         """The agent's own look at what the server has checked already. Raises BadInput."""
 
+    def probe(self, path: str) -> Finding:
+        """A look whether it works here, with programs looked for in `path`. What isn't a program always does.
+
+        May take its time, and raise probes.NoAnswer or anything else for "doesn't work".
+        """
+        return Finding()
+
     def declaration(self) -> dict[str, Any]:
-        """`{name, version, title, description, schema}`, as register and sync carry it."""
+        """`{name, version, title, description, schema, slot_class}`: what is the same on every machine."""
         return {
             "name": self.name,
             "version": self.version,
             "title": self.title,
             "description": self.description,
             "schema": self.schema,
+            "slot_class": self.slot_class,
         }
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
+from agent import probes
 from agent.ending import NOT_EXECUTABLE, NOT_FOUND
 from agent.tools import (
     BadInput,
     Command,
+    Finding,
     Input,
     NotStartable,
     ProcessTool,
@@ -86,6 +89,15 @@ class Shell(ProcessTool):
         script = directory / "script"
         script.write_bytes(task_input["script"].encode("utf-8"))
         return Command([_bash(path) or "/bin/sh", str(script)], env)
+
+    def probe(self, path: str) -> Finding:
+        _bash.cache_clear()  # it may have come or gone since
+        bash = _bash(path)
+        if bash is not None:
+            return Finding(version=probes.first_line([bash, "--version"], path))
+        if os.access("/bin/sh", os.X_OK):
+            return Finding(version="/bin/sh, no bash")
+        return Finding(works=False, problem="neither bash nor /bin/sh is here")
 
 
 @functools.lru_cache(maxsize=1)
