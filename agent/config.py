@@ -34,6 +34,7 @@ class Config:
     join_token: str | None = None
     drain_s: float = 10.0
     disk_floor_bytes: int = 2 * 1024**3  # 0: no floor at all
+    has_control_socket: bool = True
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,6 +62,7 @@ def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         disk_floor_bytes=_number(
             "AGENT_DISK_FLOOR_BYTES", environ.get("AGENT_DISK_FLOOR_BYTES"), 2 * 1024**3, low=0, high=2**62
         ),
+        has_control_socket=_flag(environ, "AGENT_CONTROL", default="1"),
     )
 
 
@@ -109,8 +111,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _flag(environ: Mapping[str, str], name: str) -> bool:
-    value = environ.get(name, "").lower()
+def _flag(environ: Mapping[str, str], name: str, default: str = "") -> bool:
+    value = (environ.get(name) or default).lower()
     if value not in {"", "0", "1", "false", "true", "no", "yes"}:
         raise BadConfig(f"{name} must be 0 or 1, not {value!r}")
     return value in {"1", "true", "yes"}

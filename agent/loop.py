@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from agent import clock, retry
 from agent.answer import objects, offset, strings
-from agent.attempt import Attempt, Lease
-from agent.ending import Why
+from agent.attempt import Attempt
+from agent.holding import Crew, Holding
 from agent.notices import Notices
 from agent.server import Refused, Server, Unreachable
 
@@ -41,24 +41,6 @@ ORDERS = ("offers", "reported", "cancel", "unknown")
 TOO_MUCH = frozenset({400, 413, 422})
 
 
-class Crew(Protocol):
-    """Who does what the loop is told."""
-
-    def take(self, raw: dict[str, Any]) -> Attempt | None:
-        """An attempt that has been set going; None for what isn't to be started."""
-
-    def clean(self, attempts: list[Attempt]) -> None: ...
-    def watch(self, attempt_ids: Iterable[str]) -> None: ...
-    def declaration(self) -> dict[str, Any]:
-        """What the first sync of a session adds: what this agent is and can do."""
-
-    def situation(self) -> dict[str, Any]:
-        """What every sync says: session_id, boot_id, slots, plan_limit, metrics."""
-
-    def is_able(self) -> bool:
-        """Whether this machine can take new work at all."""
-
-
 @dataclass(frozen=True, eq=False)
 class Call:
     """One sync on its way."""
@@ -79,7 +61,8 @@ class Loop:
         self._slots = slots
         self._notices = notices
         self._changed = threading.Condition()
-        self._held: dict[str, Attempt] = {}
+        self._holding = Holding(crew, notices)
+        self._held = self._holding.attempts
         self._ready: dict[str, Attempt] = {}  # of these the report can be sent
         self._news = 0
         self._told = 0  # the news that the last call carried
@@ -94,10 +77,11 @@ class Loop:
         self._is_urgent = False  # there is news that doesn't wait for a better moment
         self._report_limit = MAX_REPORTS
         self._has_declared = False
-        self._lease_s = Lease.seconds
-        self._is_drained = False  # by the server
         self._is_stopping = False  # by a signal here
         self._is_over = False
+        # Told of each change of what is held, for the control socket's heartbeat.
+        self.when_changed: Callable[[], None] = lambda: None
+        self.is_known = threading.Event()  # the server has answered this session
 
     # Told by others.
 
@@ -135,10 +119,23 @@ class Loop:
         with self._changed:
             return list(self._held.values())
 
+    def heartbeat(self) -> tuple[list[Attempt], dict[str, Any]]:
+        """What is held now, and the body that says so: for the control socket."""
+        with self._changed:
+            held = list(self._held.values())
+            return held, self._said(held, is_accepting=self._is_accepting())
+
+    def pushed(self, order: Callable[[Holding], None]) -> None:
+        """Something that came down the control socket."""
+        with self._changed:
+            if not self._is_over:
+                order(self._holding)
+
     def _tell(self) -> None:
         self._news += 1
         self._is_urgent = True
         self._changed.notify_all()
+        self.when_changed()
 
     # One step.
 
@@ -202,10 +199,13 @@ class Loop:
             sent_at=clock.now(),
             held=list(self._held.values()),
             reports=self._pick_reports(),
-            is_accepting=not self._is_stopping and not self._is_drained and self._crew.is_able(),
+            is_accepting=self._is_accepting(),
             is_declaring=not self._has_declared,
             has_news=has_news,
         )
+
+    def _is_accepting(self) -> bool:
+        return not self._is_stopping and not self._holding.is_drained and self._crew.is_able()
 
     def _pick_reports(self) -> list[Attempt]:
         picked: list[Attempt] = []
@@ -224,11 +224,16 @@ class Loop:
 
     def _body(self, call: Call) -> dict[str, Any]:
         return {
-            **self._crew.situation(),
+            **self._said(call.held, is_accepting=call.is_accepting),
             **(self._crew.declaration() if call.is_declaring else {}),
-            "accepting": call.is_accepting,
-            "held": [attempt.attempt_id for attempt in call.held],
             "reports": [attempt.report_body() for attempt in call.reports],
+        }
+
+    def _said(self, held: list[Attempt], *, is_accepting: bool) -> dict[str, Any]:
+        return {
+            **self._crew.situation(),
+            "accepting": is_accepting,
+            "held": [attempt.attempt_id for attempt in held],
         }
 
     # Its answer.
@@ -240,27 +245,17 @@ class Loop:
             self._has_declared = True
             self._report_limit = min(2 * self._report_limit, MAX_REPORTS)
             self._notices.connected()
-            self._renew(call, answer)
+            self._holding.renew(call.held, answer, call.sent_at)
             is_new = self._settle_reports(call, objects(answer, "reported"))
-            is_new |= self._end_what_is_wanted(answer)
+            is_new |= self._holding.end_wanted(strings(answer, "unknown"), objects(answer, "cancel"))
             is_new |= self._take_offers(objects(answer, "offers"), call.sent_at)
             self._take_levels(call, answer)
             self._pace(call, is_new=is_new)
+        self.is_known.set()
 
     def _close_call(self) -> None:
         self._in_flight -= 1
         self._changed.notify_all()
-
-    def _renew(self, call: Call, answer: dict[str, Any]) -> None:
-        lease_s = answer.get("lease_s")
-        unknown = set(strings(answer, "unknown"))
-        if isinstance(lease_s, int | float) and lease_s > 0:
-            self._lease_s = float(lease_s)
-        for attempt in call.held:
-            if isinstance(lease_s, int | float) and lease_s > 0:
-                attempt.lease.seconds = self._lease_s
-                if attempt.attempt_id not in unknown:
-                    attempt.lease_renewed(call.sent_at)
 
     def _settle_reports(self, call: Call, reported: list[dict[str, Any]]) -> bool:
         """→ whether the answer had a word about any report."""
@@ -288,46 +283,24 @@ class Loop:
         self._delay(retry.delay_s(self._untaken, retry.CAP_BUSY_S))
         self._tell()
 
-    def _end_what_is_wanted(self, answer: dict[str, Any]) -> bool:
-        """→ whether any of it was not known already."""
-        is_new = False
-        for attempt_id in strings(answer, "unknown"):
-            if attempt_id in self._held:
-                is_new |= self._held[attempt_id].wish.why is not Why.ABANDONED
-                self._held[attempt_id].lease_lost()
-        for wish in objects(answer, "cancel"):
-            attempt = self._held.get(str(wish.get("attempt_id")))
-            if attempt is not None:
-                is_new |= attempt.wish.why is None
-                attempt.cancel(str(wish.get("reason") or ""))
-        return is_new
-
     def _take_offers(self, offers: list[dict[str, Any]], sent_at: float) -> bool:
         """→ whether any of them was taken."""
-        before = len(self._held)
-        for raw in offers:
-            if self._is_over or str(raw.get("attempt_id")) in self._held:
-                continue
-            attempt = self._crew.take(raw)
-            if attempt is not None:
-                attempt.lease.seconds, attempt.lease.renewed_at = self._lease_s, sent_at
-                self._held[attempt.attempt_id] = attempt
-                self._news += 1
-        if offers and len(self._held) >= self._slots and not self._ready:
+        if self._is_over or not self._holding.take(offers, sent_at):
+            return False
+        self._news += 1
+        if len(self._held) >= self._slots and not self._ready:
             self._rest_until = clock.now() + FULL_PAUSE_S
-        return len(self._held) > before
+        return True
 
     def _take_levels(self, call: Call, answer: dict[str, Any]) -> None:
         """What holds until it is said otherwise. An answer cut short by a newer call knows nothing of it."""
         if call.number != self._calls and not any(answer.get(name) for name in ORDERS):
             return
-        if isinstance(answer.get("drain"), bool) and answer["drain"] != self._is_drained:
-            self._is_drained = answer["drain"]
-            self._notices.drained(self._is_drained)
+        if isinstance(answer.get("drain"), bool) and self._holding.drain(answer["drain"]):
             self._tell()
         if isinstance(answer.get("stream"), list):
-            self._crew.watch(strings(answer, "stream"))
-        self._notices.announced(answer.get("announce"))
+            self._holding.watch(strings(answer, "stream"))
+        self._holding.announce(answer.get("announce"))
 
     def _pace(self, call: Call, *, is_new: bool) -> None:
         """A server that doesn't hold our calls, or repeats what we know, isn't asked in a circle. News still

@@ -12,6 +12,7 @@ from typing import Any
 from agent import __version__, durable, machine, orphans, tools
 from agent.attempt import Attempt, Workshop
 from agent.config import MAX_SLOTS, Config
+from agent.control import Control
 from agent.identity import Identity
 from agent.journal import SAFE_ID, Place
 from agent.loop import IN_FLIGHT, Loop
@@ -41,8 +42,9 @@ class Session:
         self._pump = Pump(server)
         self.loop = Loop(server, self, config.slots, Notices(config.server_url, identity.code))
         self._workshop = Workshop(
-            server, self._pump, self._spool, config.jobs, self._boot_id, self.loop.report, self.loop.drop
+            server, self._pump, self._spool, config.jobs, self._boot_id, self._reportable, self.loop.drop
         )
+        self._control = Control(config.server_url, identity.worker_id, identity.api_key, self.loop)
         self._adopted: list[Attempt] = []
         self._adopt()
         # The server counts the slots, and a person there may give more than this machine asked for.
@@ -54,6 +56,8 @@ class Session:
         threading.Thread(target=self._pump.run, name="pump", daemon=True).start()
         for number in range(IN_FLIGHT):
             threading.Thread(target=self.loop.run, name=f"sync-{number}", daemon=True).start()
+        if self._config.has_control_socket:
+            threading.Thread(target=self._control.run, name="control", daemon=True).start()
 
     def drain(self) -> None:
         self.loop.stop_accepting()
@@ -70,6 +74,10 @@ class Session:
     def is_idle(self) -> bool:
         """Nothing held, and what was reported is cleared away: the next agent finds nothing to do over."""
         return not self.loop.held() and self._cleaners.is_idle
+
+    def _reportable(self, attempt: Attempt) -> None:
+        self.loop.report(attempt)
+        self._control.ended(attempt)
 
     # For the loop.
 
