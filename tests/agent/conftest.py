@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agent import orphans
+from agent import orphans, retry
 from agent.config import Config
 from agent.identity import Identity
 from agent.journal import Place
@@ -24,7 +25,13 @@ from tests.agent.fake_server import FakeAttempt, FakeServer
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def wait_for(claim: Callable[[], object], seconds: float = 15.0) -> None:
+# Far longer than anything takes, also on a machine that is busy with something else for some seconds.
+PATIENCE_S = 30.0
+# What a task's script waits with until the test lets it go on: `(storage / "go").touch()`.
+UNTIL_GO = "while [ ! -e ../../../go ]; do sleep 0.02; done; "
+
+
+def wait_for(claim: Callable[[], object], seconds: float = PATIENCE_S) -> None:
     """Until `claim()` is true; fails the test when it isn't in time."""
     until = time.monotonic() + seconds
     while not claim():
@@ -36,7 +43,7 @@ def wait_for(claim: Callable[[], object], seconds: float = 15.0) -> None:
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter where it vanishes while one reads
         return False
 
 
@@ -51,7 +58,7 @@ class AgentProcess:
                 cwd=ROOT,
                 stderr=errors,
                 env={
-                    **os.environ,
+                    **{name: value for name, value in os.environ.items() if not name.startswith("AGENT_")},
                     "AGENT_SERVER_URL": server.url,
                     "AGENT_STORAGE_PATH": str(storage),
                     "AGENT_SLOTS": "4",
@@ -71,7 +78,7 @@ class AgentProcess:
         self.process.kill()
         self.process.wait()
 
-    def wait(self, seconds: float = 15.0) -> int:
+    def wait(self, seconds: float = PATIENCE_S) -> int:
         return self.process.wait(seconds)
 
 
@@ -80,9 +87,16 @@ def server() -> Iterator[FakeServer]:
     with FakeServer() as fake:
         yield fake
         for attempt_id in fake.attempts:
-            for pid in orphans.leftovers(attempt_id):
-                with suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
+            end_leftovers(attempt_id)
+
+
+def end_leftovers(attempt_id: str) -> None:
+    """Until a look finds none: what forked between two looks is found in the next."""
+    while left := orphans.leftovers(attempt_id):
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -129,7 +143,29 @@ def open_session(server: FakeServer, config: Config) -> Iterator[OpenSession]:
         session.end()
 
 
-def finished(attempt: FakeAttempt, seconds: float = 15.0) -> FakeAttempt:
+@pytest.fixture
+def no_early_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every task is over before its log is first sent, however slow the machine is."""
+    monkeypatch.setattr("agent.pump.FIRST_FLUSH_S", 3600.0)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every pause of the sync loop, by how many failures or hollow answers it stands for. They take a twentieth of
+    their time, and every answer counts as a quick one."""
+    made: list[int] = []
+    original = retry.delay_s
+
+    def noted(failures: int, cap_s: float = 60.0, retry_after_s: float | None = None) -> float:
+        made.append(failures)
+        return original(failures, cap_s, retry_after_s) / 20
+
+    monkeypatch.setattr("agent.loop.retry", SimpleNamespace(**{**vars(retry), "delay_s": noted}))
+    monkeypatch.setattr("agent.loop.QUICK_S", 3600.0)
+    return made
+
+
+def finished(attempt: FakeAttempt, seconds: float = PATIENCE_S) -> FakeAttempt:
     """The attempt, once its report was accepted."""
     wait_for(lambda: attempt.is_ended, seconds)
     return attempt

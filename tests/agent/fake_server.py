@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Json = dict[str, Any]
+NO_ORDERS: Json = {"offers": [], "cancel": [], "unknown": []}
 
 
 @dataclass
@@ -69,6 +70,8 @@ class FakeServer:
         self.most_parked = 0
         self._parked = 0
         self._newest = 0
+        self._session = ""
+        self._former_sessions: set[str] = set()
         self._queue: deque[FakeAttempt] = deque()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -110,6 +113,7 @@ class FakeServer:
         return attempt
 
     def offer_again(self, attempt: FakeAttempt) -> None:
+        """Also one that was never submitted."""
         with self.lock:
             self._queue.append(attempt)
             self.lock.notify_all()
@@ -171,8 +175,7 @@ class FakeServer:
 
     def _sync(self, body: Json) -> Answer:
         with self.lock:
-            self._newest += 1
-            mine = self._newest
+            mine = self._number_of(body.get("session_id", ""))
             self._parked += 1
             self.most_parked = max(self.most_parked, self._parked)
             self.lock.notify_all()
@@ -182,6 +185,16 @@ class FakeServer:
             finally:
                 self._parked -= 1
 
+    def _number_of(self, session_id: str) -> int:
+        """A call of an agent that was killed may be read only after its successor's: it is never the newest."""
+        if session_id in self._former_sessions:
+            return -1
+        if session_id != self._session:
+            self._former_sessions.add(self._session)
+            self._session = session_id
+        self._newest += 1
+        return self._newest
+
     def _held_answer(self, body: Json, mine: int) -> Answer:
         reported = [self._report(report) for report in body["reports"]]
         for attempt_id in body["held"]:
@@ -190,12 +203,15 @@ class FakeServer:
         until = time.monotonic() + body["wait_s"]
         told_drain = False
         while True:
+            if mine != self._newest:  # whoever made it may be gone, and would take an offer along
+                answer: Json = {**NO_ORDERS, "reported": reported}
+                break
             if self.is_pending:
-                answer: Json = {}
+                answer = {}
             else:
                 answer = self._orders(body, reported)
                 told_drain = self.is_draining and body["accepting"]
-            if any(answer.values()) or told_drain or mine != self._newest or time.monotonic() >= until:
+            if any(answer.values()) or told_drain or time.monotonic() >= until:
                 break
             self.lock.wait(until - time.monotonic())
         if self.is_pending:

@@ -24,7 +24,7 @@ def run_agent(*arguments: str, **environ: str) -> subprocess.CompletedProcess[st
         env={**clean, **environ},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=50,
         check=False,
     )
 

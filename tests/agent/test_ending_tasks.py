@@ -4,15 +4,17 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from agent import orphans, process
 from agent.ending import Why
 from agent.journal import Place
+from agent.logs import AttemptLog, MemorySource, Owner
 from agent.tools.shell import Shell
 from agent.watch import Wish
-from tests.agent.conftest import OpenSession, StartAgent, finished, is_running, wait_for
+from tests.agent.conftest import PATIENCE_S, OpenSession, StartAgent, finished, is_running, wait_for
 from tests.agent.fake_server import FakeAttempt, FakeServer
 
 STUBBORN = """
@@ -45,15 +47,16 @@ def test_a_whole_tree_that_ignores_term_is_killed(server: FakeServer, open_sessi
     assert living(attempt) == []
 
 
-def test_a_task_that_obeys_term_ends_at_once(server: FakeServer, start_agent: StartAgent) -> None:
-    start_agent()
+def test_a_task_that_obeys_term_ends_at_once(
+    server: FakeServer, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Shell, "ladder", [(signal.SIGTERM, 3600.0), (signal.SIGKILL, 0.0)])
+    open_session()
     script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     attempt = server.submit("shell", {"script": script})
     wait_for(lambda: attempt.log)
-    began = time.monotonic()
     server.cancel(attempt)
     report = finished(attempt).report
-    assert time.monotonic() - began < 3
     assert attempt.log.startswith(b"up\n")
     assert attempt.log.endswith(b"bye\n")
     assert (report["status"], report["exit_code"]) == ("cancelled", 0)
@@ -92,26 +95,43 @@ def test_other_attempts_are_left_alone(server: FakeServer, start_agent: StartAge
     wait_for(lambda: other.log)
     finished(server.submit("shell", {"script": "setsid sleep 300 & sleep 0.05"}))
     assert living(other)
+    assert not other.is_ended
 
 
 def test_a_time_limit_ends_the_task(server: FakeServer, open_session: OpenSession) -> None:
     open_session()
-    attempt = finished(server.submit("shell", {"script": "echo on; sleep 60"}, timeout_s=0.3))
+    began = time.monotonic()
+    attempt = finished(server.submit("shell", {"script": "echo on; sleep 300"}, timeout_s=0.3))
+    passed_ms = 1000 * (time.monotonic() - began)
     report = attempt.report
     assert (report["status"], report["failure_class"]) == ("failed", "timeout")
     assert report["error"] == "time limit of 0.3 s reached"
-    assert attempt.log == b"on\n"
-    assert 300 <= report["execution_time_ms"] < 3000
+    assert bytes(attempt.log) in {b"on\n", b""}, (
+        "nothing where even the shell's start takes longer than the limit"
+    )
+    assert 300 <= report["execution_time_ms"] <= passed_ms
     assert living(attempt) == []
 
 
 def test_silence_ends_the_task_where_that_is_asked_for(server: FakeServer, open_session: OpenSession) -> None:
     open_session()
-    script = "for i in 1 2 3 4; do echo $i; sleep 0.3; done; sleep 60"
-    attempt = finished(server.submit("shell", {"script": script}, no_output_timeout_s=0.6))
+    attempt = finished(server.submit("shell", {"script": "sleep 300"}, no_output_timeout_s=0.6))
     assert attempt.report["failure_class"] == "no_output"
     assert attempt.report["error"] == "no output for 0.6 s"
-    assert attempt.log == b"1\n2\n3\n4\n"
+    assert living(attempt) == []
+
+
+def test_silence_counts_from_the_last_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("agent.clock.now", lambda: now[0])
+    source = MemorySource()
+    log = AttemptLog("task", "attempt", source, owner=cast("Owner", None), grown_at=1000.0)
+    grown = []
+    for now[0], piece in ((1040.0, b""), (1050.0, b"one"), (1070.0, b""), (1200.0, b"two"), (1900.0, b"")):
+        source.append(piece)
+        log.notice_growth()
+        grown.append(log.grown_at)
+    assert grown == [1000.0, 1050.0, 1050.0, 1200.0, 1200.0]
 
 
 def test_a_task_that_is_not_ours_any_more_is_ended_and_not_reported(
@@ -132,8 +152,9 @@ def test_a_task_that_may_run_elsewhere_ends_before_its_lease_does(
 ) -> None:
     monkeypatch.setattr("agent.attempt.Lease.fence_at", property(lambda lease: lease.renewed_at + 0.5))
     open_session()
-    moving = server.submit("shell", {"script": "sleep 300"}, on_lost="requeue")
     staying = server.submit("shell", {"script": "echo up; sleep 300"})
+    wait_for(lambda: staying.log)
+    moving = server.submit("shell", {"script": "sleep 300"}, on_lost="requeue")
     report = finished(moving).report
     assert report["failure_class"] == "worker_lost"
     assert "lost touch" in report["error"]
@@ -164,13 +185,15 @@ def test_a_process_is_waited_for_where_the_system_has_no_pidfd(
     monkeypatch.setattr(process, "_pidfd_open", lambda pid: None)
     place = Place(tmp_path / "attempt")
     place.create()
-    child = process.start(["/bin/sleep", "0.2"], {"PATH": "/bin"}, place)
+    script = "while [ ! -e go ]; do sleep 0.02; done"
+    child = process.start(["/bin/sh", "-c", script], {"PATH": os.environ["PATH"]}, place)
     adopted = process.attach(child.pid, child.start_time)
     wish = Wish()
     wake_fd = wish.open()
     assert adopted is not None
     assert not child.wait(0.05, wake_fd)
-    assert child.wait(5, wake_fd)
+    (place.work / "go").touch()
+    assert child.wait(PATIENCE_S, wake_fd)
     assert child.collect() == 0
     assert adopted.has_ended()
     wish.close()

@@ -57,7 +57,8 @@ def test_a_repeated_register_says_the_same_nonce(
     server.misbehave = lambda *_: None
     start_agent()
     wait_for(lambda: server.syncs)
-    assert [body["nonce"] for body in server.registrations] == [nonce]
+    # One that was on its way when the agent was killed may have come through as well.
+    assert {body["nonce"] for body in server.registrations} == {nonce}
 
 
 def test_registration_says_what_the_machine_is_and_never_its_raw_id(

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
-from agent import retry
-from tests.agent.conftest import OpenSession, StartAgent, finished, wait_for
-from tests.agent.fake_server import Answer, FakeServer, problem
+from agent.loop import IN_FLIGHT
+from tests.agent.conftest import UNTIL_GO, OpenSession, StartAgent, finished, running, wait_for
+from tests.agent.fake_server import Answer, FakeAttempt, FakeServer, problem
 
 
 def test_the_first_sync_declares_what_the_agent_is(server: FakeServer, open_session: OpenSession) -> None:
@@ -70,19 +71,23 @@ def test_one_call_is_parked_and_never_more_than_two_are_out(
         server.submit("noop", {"sleep_ms": 20})
     wait_for(lambda: all(attempt.is_ended for attempt in server.attempts.values()))
     assert server.most_parked <= 2
-    wait_for(lambda: server._parked == 1)
-    quiet = len(server.syncs)
-    time.sleep(0.5)
-    assert len(server.syncs) == quiet
+
+    def is_quiet_with_one_parked() -> bool:
+        before = len(server.syncs)
+        time.sleep(0.5)
+        return server._parked == 1 and len(server.syncs) == before
+
+    wait_for(is_quiet_with_one_parked)
 
 
-def test_news_goes_out_while_a_call_is_parked(server: FakeServer, open_session: OpenSession) -> None:
+def test_news_goes_out_while_a_call_is_parked(
+    server: FakeServer, storage: Path, open_session: OpenSession
+) -> None:
     open_session()
-    attempt = server.submit("noop", {"sleep_ms": 300})
-    wait_for(lambda: attempt.is_held)
-    began = time.monotonic()
+    attempt = running(server, storage, "echo up; " + UNTIL_GO)
+    (storage / "go").touch()
     finished(attempt)
-    assert time.monotonic() - began < 2
+    assert server.most_parked == 2
 
 
 def test_an_ended_attempt_is_held_until_its_report_is_taken(
@@ -98,43 +103,38 @@ def test_an_ended_attempt_is_held_until_its_report_is_taken(
 
 
 def test_a_server_that_answers_at_once_is_not_asked_in_a_circle(
-    server: FakeServer, open_session: OpenSession
+    server: FakeServer, open_session: OpenSession, pauses: list[int]
 ) -> None:
     server.misbehave = lambda *_: Answer(200, {"offers": [], "cancel": [], "unknown": [], "reported": []})
     open_session()
-    time.sleep(1.5)
-    assert len(server.paths("/sync")) < 15
+    wait_for(lambda: len(pauses) >= 6)
+    calls = len(server.paths("/sync"))
+    assert pauses[:6] == [1, 2, 3, 4, 5, 6]
+    assert calls <= len(pauses) + 2, "a pause before each but the first, and one that follows at once"
 
 
 def test_a_cancel_that_is_repeated_all_the_time_is_not_answered_in_a_circle(
-    server: FakeServer, open_session: OpenSession
+    server: FakeServer, storage: Path, open_session: OpenSession, pauses: list[int]
 ) -> None:
     open_session()
-    attempt = server.submit(
-        "shell", {"script": "trap '' TERM; echo up; for i in 1 2 3 4; do sleep 0.5; done"}
-    )
-    wait_for(lambda: attempt.log)
-    before = len(server.syncs)
+    attempt = running(server, storage, "trap '' TERM; echo up; " + UNTIL_GO)
+    calls_before, pauses_before = len(server.syncs), len(pauses)
     server.cancel(attempt)
+    wait_for(lambda: len(pauses) >= pauses_before + 4)
+    calls = len(server.syncs) - calls_before
+    assert pauses[-1] >= 4
+    assert calls <= len(pauses) - pauses_before + 2
+    (storage / "go").touch()
     finished(attempt)
-    assert len(server.syncs) - before < 20
 
 
 def test_a_server_that_is_away_is_asked_less_and_less(
-    server: FakeServer, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, open_session: OpenSession, pauses: list[int]
 ) -> None:
-    asked: list[int] = []
-    original = retry.delay_s
-
-    def noted(failures: int, cap_s: float = 60.0, retry_after_s: float | None = None) -> float:
-        asked.append(failures)
-        return original(failures, cap_s, retry_after_s) / 20
-
-    monkeypatch.setattr(retry, "delay_s", noted)
     server.misbehave = lambda *_: Answer(503, {})
     open_session()
-    wait_for(lambda: len(asked) >= 4)
-    assert asked[:4] == [1, 2, 3, 4]
+    wait_for(lambda: len(pauses) >= 4)
+    assert pauses[:4] == [1, 2, 3, 4]
 
 
 def test_waiting_for_approval_is_said_once_and_ends_by_itself(
@@ -163,25 +163,30 @@ def test_a_refused_key_is_said_once_and_running_work_goes_on(
     agent = start_agent()
     attempt = server.submit("shell", {"script": "echo up; sleep 300"})
     wait_for(lambda: attempt.log)
-    server.misbehave = lambda method, path: refusal
+    refused: list[str] = []
+
+    def refuse(method: str, path: str) -> Answer:
+        refused.append(path)
+        return refusal
+
+    server.misbehave = refuse
     server.submit("noop", {})
     wait_for(lambda: "refuses this worker's key" in agent.said)
-    asked = len(server.paths("/sync"))
     time.sleep(0.7)
-    assert len(server.paths("/sync")) == asked
+    assert sum(path.endswith("/sync") for path in refused) <= IN_FLIGHT, "not again for a minute"
     assert agent.process.poll() is None
     assert agent.said.count("refuses this worker's key") == 1
 
 
 def test_a_drained_agent_takes_no_more_and_finishes_what_runs(
-    server: FakeServer, open_session: OpenSession
+    server: FakeServer, storage: Path, open_session: OpenSession
 ) -> None:
     open_session()
-    attempt = server.submit("shell", {"script": "echo up; sleep 0.5"})
-    wait_for(lambda: attempt.log)
+    attempt = running(server, storage, "echo up; " + UNTIL_GO)
     server.drain()
     wait_for(lambda: server.syncs[-1]["accepting"] is False)
     late = server.submit("noop", {})
+    (storage / "go").touch()
     assert finished(attempt).report["status"] == "completed"
     assert not late.is_offered
 
@@ -189,12 +194,8 @@ def test_a_drained_agent_takes_no_more_and_finishes_what_runs(
 def test_one_report_that_the_server_cannot_read_does_not_keep_the_others(
     server: FakeServer, open_session: OpenSession
 ) -> None:
-    bad: list[str] = []
-
-    def refuse_the_bad_one(method: str, path: str) -> Answer | None:
-        return None
-
-    server.misbehave = refuse_the_bad_one
+    attempts = [server.submit("noop", {"sleep_ms": 300, "message": str(number)}) for number in range(4)]
+    bad = [attempts[0].offer["attempt_id"]]
     real = server._sync
 
     def checked(body: dict[str, object]) -> Answer:
@@ -206,13 +207,10 @@ def test_one_report_that_the_server_cannot_read_does_not_keep_the_others(
 
     server._sync = checked  # type: ignore[method-assign]
     session = open_session()
-    attempts = [server.submit("noop", {"sleep_ms": 300, "message": str(number)}) for number in range(4)]
-    bad.append(attempts[0].offer["attempt_id"])
     for attempt in attempts[1:]:
         finished(attempt)
     wait_for(lambda: [held.attempt_id for held in session.loop.held()] == bad)
-    wait_for(lambda: server._parked == 1)
-    assert server.syncs[-1]["reports"] == []
+    wait_for(lambda: server._parked == 1 and server.syncs[-1]["reports"] == [])
 
 
 @pytest.mark.parametrize(
@@ -223,7 +221,5 @@ def test_an_offer_that_makes_no_sense_is_ignored(
     server: FakeServer, open_session: OpenSession, offer: dict[str, object]
 ) -> None:
     open_session()
-    odd = server.submit("noop", {})
-    odd.offer.clear()
-    odd.offer.update(offer)
+    server.offer_again(FakeAttempt(offer, {}))
     finished(server.submit("noop", {}))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def test_the_gauges_read_with_and_without_psutil(
 
 
 def test_the_gauges_are_not_read_at_every_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.clock.now", lambda: 1000.0)
     gauges = machine.Gauges(tmp_path, 0)
     first = gauges.metrics()
     monkeypatch.setattr(machine, "memory_percent", lambda: pytest.fail("read again"))
@@ -89,7 +91,8 @@ def test_an_announcement_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_an_agent_can_log_in_json(server: FakeServer, start_agent: StartAgent) -> None:
     agent = start_agent(AGENT_LOG="json")
     attempt = finished(server.submit("noop", {}))
-    wait_for(lambda: "ended" in agent.said)
+    agent.signal(signal.SIGTERM)
+    assert agent.wait() == 0  # so that no line is half written
     lines = [json.loads(line) for line in agent.said.splitlines()]
     assert any(line.get("attempt_id") == attempt.offer["attempt_id"] for line in lines)
 

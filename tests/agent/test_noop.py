@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,14 @@ def test_noop_can_be_cancelled_while_it_waits(server: FakeServer, open_session: 
     attempt = server.submit("noop", {"sleep_ms": 60_000})
     wait_for(lambda: attempt.is_held)
     server.cancel(attempt)
-    report = finished(attempt, 5).report
+    report = finished(attempt).report
     assert (report["status"], report["failure_class"]) == ("cancelled", "cancelled")
     assert report["error"] == "asked for by ada"
 
 
 def test_noop_ends_at_its_time_limit(server: FakeServer, open_session: OpenSession) -> None:
     open_session()
-    report = finished(server.submit("noop", {"sleep_ms": 60_000}, timeout_s=0.2), 5).report
+    report = finished(server.submit("noop", {"sleep_ms": 60_000}, timeout_s=0.2)).report
     assert (report["failure_class"], report["error"]) == ("timeout", "time limit of 0.2 s reached")
 
 
@@ -52,11 +51,11 @@ def test_noop_checks_its_input(task_input: dict[str, Any]) -> None:
         registry()["noop"].check(task_input)
 
 
+@pytest.mark.usefixtures("no_early_flush")
 def test_many_small_tasks_ride_on_few_requests(server: FakeServer, open_session: OpenSession) -> None:
     open_session()
-    began = time.monotonic()
     attempts = [server.submit("noop", {"message": str(number)}) for number in range(200)]
     wait_for(lambda: all(attempt.is_ended for attempt in attempts))
-    assert time.monotonic() - began < 5
-    assert len(server.syncs) < 250
+    # News of an offer and of an end each make at most one call; usually they gather.
+    assert len(server.requests) <= 2 + 2 * len(attempts)
     assert server.paths("/logs/chunk") == []

@@ -53,7 +53,8 @@ def test_an_ended_attempt_is_remembered_by_the_next_agent(
 ) -> None:
     first = start_agent()
     attempt = finished(running(server, storage, "echo up"))
-    wait_for((storage / "ended").exists)
+    ended = storage / "ended"
+    wait_for(lambda: ended.exists() and attempt.offer["attempt_id"] in ended.read_text())
     first.kill()
     start_agent()
     wait_for(lambda: len({sync["session_id"] for sync in server.syncs}) == 2)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from agent import orphans
+from agent.loop import WAIT_S
 from tests.agent.conftest import (
+    UNTIL_GO,
     AgentProcess,
     StartAgent,
     directory,
@@ -29,7 +30,6 @@ def test_first_signal_leaves_a_long_task_running_and_the_next_agent_adopts_it(
     first.signal(signal.SIGTERM)
     assert first.wait() == 0
     assert is_running(pid)
-    assert server.syncs[-1]["accepting"] is False
     start_agent()
     (storage / "go").touch()
     assert finished(attempt).report["status"] == "completed"
@@ -39,18 +39,22 @@ def test_first_signal_leaves_a_long_task_running_and_the_next_agent_adopts_it(
 def test_first_signal_lets_a_short_task_finish_and_be_reported(
     server: FakeServer, storage: Path, start_agent: StartAgent
 ) -> None:
-    agent = start_agent()
-    attempt = running(server, storage, "echo up; sleep 0.7; echo on")
+    agent = start_agent(AGENT_DRAIN_S="3600")
+    attempt = running(server, storage, f"echo up; {UNTIL_GO} echo on")
     agent.signal(signal.SIGTERM)
+    wait_for(lambda: server.syncs[-1]["accepting"] is False)
+    late = server.submit("noop", {})
+    (storage / "go").touch()
     assert agent.wait() == 0
     assert attempt.report["status"] == "completed"
+    assert not late.is_offered
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_second_signal_cancels(
     server: FakeServer, storage: Path, start_agent: StartAgent, number: int
 ) -> None:
-    agent = start_agent()
+    agent = start_agent(AGENT_DRAIN_S="3600")
     attempt = running(server, storage, "echo up; sleep 300")
     agent.signal(number)
     wait_for(lambda: "stopping" in agent.said)
@@ -61,12 +65,10 @@ def test_the_second_signal_cancels(
 
 
 def test_with_nothing_to_do_a_signal_ends_it_at_once(server: FakeServer, start_agent: StartAgent) -> None:
-    agent = start_agent()
-    wait_for(lambda: server.syncs)
-    began = time.monotonic()
+    agent = start_agent(AGENT_DRAIN_S="3600")
+    wait_for(lambda: server.syncs and server.syncs[-1]["wait_s"] == WAIT_S)
     agent.signal(signal.SIGTERM)
-    assert agent.wait() == 0
-    assert time.monotonic() - began < 0.5
+    assert agent.wait(WAIT_S - 5) == 0, "waits neither for the call that is parked nor for its drain"
 
 
 def test_a_signal_ends_it_while_the_server_is_away(server: FakeServer, start_agent: StartAgent) -> None:
@@ -74,4 +76,4 @@ def test_a_signal_ends_it_while_the_server_is_away(server: FakeServer, start_age
     agent: AgentProcess = start_agent()
     wait_for(lambda: "can't register" in agent.said)
     agent.signal(signal.SIGTERM)
-    assert agent.wait(5) in {0, -signal.SIGTERM}
+    assert agent.wait() in {0, -signal.SIGTERM}
