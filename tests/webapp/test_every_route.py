@@ -149,6 +149,7 @@ def test_what_is_public_is_little_and_known(everybody: Everybody) -> None:
         "GET /health/live (public)",
         "GET /health/ready (public)",
         "POST /api/v1/workers/register (public)",
+        "GET /api/v1/openapi.json (public)",
     }
 
 

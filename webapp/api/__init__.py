@@ -15,6 +15,7 @@ def blueprint(name: str, import_name: str) -> Blueprint:
 
 
 def init_app(app: Flask) -> None:
-    from webapp.api import health
+    from webapp.api import health, pages
 
-    app.register_blueprint(health.blueprint)
+    for made in (health.blueprint, pages.document_blueprint, pages.blueprint):
+        app.register_blueprint(made)

@@ -40,6 +40,11 @@ class AgentBody(Body):
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
+def example(**body: Any) -> ConfigDict:
+    """For a body's `model_config`: what one looks like. The document shows it, and the page in its line to paste."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
 class Query(BaseModel):
     """What may stand behind the `?`: text, so read leniently. A name we don't know is passed over."""
 

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from webapp.api.body import AgentBody, Body, Query, one_line
+from webapp.api.body import AgentBody, Body, Query, example, one_line
 from webapp.tasks.rules import (
     LOCK_NAME,
     MAX_RETRIES,
@@ -53,6 +53,10 @@ LockName = Annotated[str, AfterValidator(_lock_name)]
 class Submission(Body):
     """A task as it is wanted. Durations in seconds."""
 
+    model_config = example(
+        tool="shell", input={"script": "make test"}, name="tests", labels={"os": "linux", "gpu": None}
+    )
+
     tool: str = Field(min_length=1, max_length=64)
     input: dict[str, Any] = Field(default_factory=dict)
     name: Annotated[str, Field(max_length=255), AfterValidator(one_line)] = ""
@@ -77,6 +81,8 @@ class Submission(Body):
 
 class Changes(Body):
     """A retry with changes: what is left out is as it was."""
+
+    model_config = example(input={"script": "make -j1 test"})
 
     input: dict[str, Any] | None = None
 
@@ -123,6 +129,13 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^(sha256:)?[0-9a-f]{64}$")]
 class Report(AgentBody):
     """How an attempt ended."""
 
+    model_config = example(
+        task_id="01900000-0000-7000-8000-000000000001",
+        status="completed",
+        execution_time_ms=5120,
+        exit_code=0,
+    )
+
     task_id: str = Field(max_length=36)
     status: Outcome
     execution_time_ms: int = Field(ge=0, le=2**53)
@@ -140,6 +153,13 @@ class Report(AgentBody):
 class ChunkBody(Content):
     """A log chunk in JSON, for simple clients."""
 
+    model_config = example(
+        attempt_id="01900000-0000-7000-8000-000000000002",
+        offset=0,
+        content="hello\n",
+        checksum="sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+    )
+
     attempt_id: str = Field(max_length=36)
     phase: str = Field("run", max_length=32)
     offset: int = Field(ge=0, le=2**53)
@@ -148,6 +168,10 @@ class ChunkBody(Content):
 
 class StatusUpdate(AgentBody):
     """Progress of an attempt. Only a report ends it."""
+
+    model_config = example(
+        attempt_id="01900000-0000-7000-8000-000000000002", stage="applying", step="2 of 4", progress=50.0
+    )
 
     attempt_id: str = Field(max_length=36)
     status: Literal["running", "success", "failed", "applied"] | None = None

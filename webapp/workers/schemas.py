@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, Field, field_validator
 
-from webapp.api.body import AgentBody, Body, one_line
+from webapp.api.body import AgentBody, Body, example, one_line
 from webapp.workers.rules import SCHEMA_PARTS, TOOL_NAME, SlotClass, label_problem, parts_of, schema_problem
 
 
@@ -101,6 +101,11 @@ class Introduction(AgentBody):
 
 
 class Registration(Introduction):
+    """A machine that wants to work. `machine_id` and `nonce` tell a repeated call from another machine."""
+
+    model_config = example(
+        name="lab-01", machine_id="3f9c2a7be1d04c55", nonce="b7e15162", tools=["shell"], slots=2
+    )
     name: Name
     machine_id: str = Field(min_length=8, max_length=128)
     nonce: str = Field(min_length=8, max_length=128)
@@ -121,6 +126,8 @@ class Metrics(AgentBody):
 class SyncRequest(Introduction):
     """The one call that an agent lives on. It introduces itself again in the first one of a session."""
 
+    model_config = example(session_id="3d1f0b52", slots=2, held=[], wait_s=20)
+
     session_id: str = Field(min_length=1, max_length=64)
     boot_id: str = Field("", max_length=64)
     slots: Slots = 1
@@ -140,7 +147,9 @@ class SyncRequest(Introduction):
 
 
 class WorkerChange(Body):
-    """PATCH: what is left out stays."""
+    """What is left out stays; `slots` of null are the agent's own again."""
+
+    model_config = example(name="lab-01", labels={"site": "attic"}, slots=4)
 
     name: Name | None = None
     labels: Labels | None = None
@@ -150,5 +159,7 @@ class WorkerChange(Body):
 
 class Announcement(Body):
     """A text for the terminals of agents. Empty: take the last one back."""
+
+    model_config = example(text="The server restarts at noon.")
 
     text: Annotated[str, Field(max_length=1000), AfterValidator(one_line)]
