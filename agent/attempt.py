@@ -60,7 +60,9 @@ class Lease:
 
     @property
     def fence_at(self) -> float:
-        return self.renewed_at + max(self.seconds - FENCE_S, self.seconds / 2)
+        """With a short lease a quarter before its end: two syncs, each a quarter of it, may pass before a renewal is known,
+        and the server waits 10 s more."""
+        return self.renewed_at + max(self.seconds - FENCE_S, self.seconds * 3 / 4)
 
 
 class Attempt:
@@ -156,7 +158,7 @@ class Attempt:
         except Stopped:
             return inline.stopped(self.wish)
         except OSError as error:
-            return ending.failure(f"this machine could not run it: {error.strerror or error}")
+            return ending.not_done("this machine could not run it", error)
 
     def _run_tool(self, tool: Tool, task: dict[str, Any]) -> Ending:
         if self.wish.why is not None and self._entry is None:

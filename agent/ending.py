@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import enum
+import errno
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.process import signal_name
 
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Why(enum.Enum):
@@ -62,6 +64,26 @@ def by_wish(why: Why, text: str, code: int | None) -> Ending:
 def failure(error: str) -> Ending:
     """Not the task's fault: the agent or its machine couldn't."""
     return Ending("failed", None, error, "agent_error")
+
+
+def not_done(what: str, error: OSError) -> Ending:
+    """The system refused something that the attempt can't go on without."""
+    text = f"{what}: {error.strerror or error}"
+    return disk_low(text) if error.errno in _NO_ROOM else failure(text)
+
+
+def disk_low(error: str) -> Ending:
+    return Ending("failed", None, error, "disk_low")
+
+
+def on_full_disk(outcome: Ending) -> Ending:
+    """It failed by itself while there was no room left: what it says of its failure is then of little use."""
+    return replace(outcome, error=f"{outcome.error}: the disk is full", failure_class="disk_low")
+
+
+def offer_lost(error: str) -> Ending:
+    """Nothing of it was ever started here, so that it can be given to anybody."""
+    return Ending("failed", None, error, "offer_lost")
 
 
 def not_started(code: int, error: str) -> Ending:

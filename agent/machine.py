@@ -18,6 +18,7 @@ from agent import clock
 # So that the id says "the same machine" to us and nothing to anybody else who knows its machine-id.
 _SALT = "garageswarm agent 1:"
 _FRESH_S = 2.0
+NO_ROOM_BYTES = 16 * 1024**2
 
 
 def _optional(name: str) -> ModuleType | None:
@@ -97,6 +98,15 @@ def memory_percent() -> float:
         return round(100 * (1 - sizes["MemAvailable"] / sizes["MemTotal"]), 1)
     except (OSError, ValueError, LookupError, ZeroDivisionError):
         return 0.0
+
+
+def is_full(path: Path) -> bool:
+    """Whether next to nothing more can be written there: programs fail then, and seldom say why."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < NO_ROOM_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 class Gauges:

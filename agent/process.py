@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -81,6 +82,7 @@ def start(command: Sequence[str], environment: Mapping[str, str], place: Place) 
     """Raises OSError where the system refuses to start it."""
     output = os.open(place.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
+        _lock(output)
         child = subprocess.Popen(
             ["/bin/sh", "-c", WRAPPER, str(place.path), *command],
             stdin=subprocess.DEVNULL,
@@ -93,6 +95,33 @@ def start(command: Sequence[str], environment: Mapping[str, str], place: Place) 
     finally:
         os.close(output)
     return Process(child.pid, start_time_of(child.pid), child)
+
+
+def is_output_held(place: Place) -> bool:
+    """Whether anything that was started, or is just being started, still has the attempt's output open.
+
+    Also true for a child between fork and exec, which nothing else tells apart from the agent that forked it: the
+    lock belongs to the open file, and so to whoever inherited that.
+    """
+    try:
+        output = os.open(place.output, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _lock(output)
+    finally:
+        os.close(output)
+
+
+def _lock(handle: int) -> bool:
+    """→ whether nobody else has it. Where a file system knows no locks nobody ever has."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def attach(pid: int, start_time: int | None) -> Process | None:

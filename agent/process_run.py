@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from agent import clock, ending, environment, orphans, process
+from agent import clock, ending, environment, machine, orphans, process
 from agent.ending import Ending
 from agent.journal import Entry, Place
 from agent.offer import Offer
@@ -15,6 +16,11 @@ from agent.process import Process
 from agent.tools import Command, NotStartable, ProcessTool
 from agent.watch import Deadline, Watch, Wish
 
+log = logging.getLogger("agent")
+
+# How long a child may take from fork to exec, on a machine that has other things to do.
+FORKED_S = 10.0
+_LOOK_S = 0.02
 Deadlines = Callable[[float], Iterable[Deadline]]
 
 
@@ -42,16 +48,16 @@ class ProcessRun:
             return self._ended_meanwhile()
         if entry.boot_id != self._boot_id:
             return ending.failure("the machine restarted while the task ran")
-        found = self._find(entry)
+        found = self._found(entry)
         if found is not None:
             return self._watch(tool, found, entry.started_at or entry.prepared_at)
         if self._place.exit_code() is not None:  # it ended while we looked
             return self._ended_meanwhile()
-        has_begun = entry.pid is not None or self._place.began.exists()
-        if has_begun or orphans.leftovers(self._offer.attempt_id):
-            orphans.end_all(self._offer.attempt_id, None)
-            return ending.failure("the process vanished without an exit code")
-        return self._start(tool, entry)
+        if self._is_untouched(entry):
+            # The server may have decided meanwhile, so it isn't started now either.
+            return ending.offer_lost("the agent stopped before it started this")
+        orphans.end_all(self._offer.attempt_id, None)
+        return self._by_itself(None, None)
 
     def _start(self, tool: ProcessTool, entry: Entry) -> Ending:
         task_input = entry.task.get("input") or {}
@@ -62,11 +68,17 @@ class ProcessRun:
         except NotStartable as error:
             return ending.not_started(error.code, str(error))
         except OSError as error:
-            return ending.failure(f"could not start: {error.strerror or error}")
+            return ending.not_done("could not start", error)
         started_at = clock.now()
-        noted = replace(entry, pid=started.pid, start_time=started.start_time, started_at=started_at)
-        self._place.write_journal(noted, is_new=False)
+        self._note(replace(entry, pid=started.pid, start_time=started.start_time, started_at=started_at))
         return self._watch(tool, started, started_at)
+
+    def _note(self, entry: Entry) -> None:
+        """It runs already: a full disk must not lose sight of it. Without the note it is found by what it says."""
+        try:
+            self._place.write_journal(entry, is_new=False)
+        except OSError as error:
+            log.warning("task %s: its process can't be noted: %s", self._offer.task_id, error)
 
     def _started(self, command: Command) -> Process:
         return process.start(command.argv, environment.for_task(self._offer, command.env), self._place)
@@ -85,12 +97,34 @@ class ProcessRun:
         code = self._place.exit_code()
         if why is not None:
             return ending.by_wish(why, self._wish.text, code)
-        return _by_itself(code, status)
+        return self._by_itself(code, status)
 
     def _ended_meanwhile(self) -> Ending:
         orphans.end_all(self._offer.attempt_id, None)
         self.run_s = self._place.run_s()
-        return _by_itself(self._place.exit_code(), None)
+        return self._by_itself(self._place.exit_code(), None)
+
+    def _by_itself(self, code: int | None, status: int | None) -> Ending:
+        outcome = _of_codes(code, status)
+        if outcome.status == "failed" and machine.is_full(self._place.path):
+            return ending.on_full_disk(outcome)
+        return outcome
+
+    def _is_untouched(self, entry: Entry) -> bool:
+        """Whether nothing of it was ever started."""
+        has_begun = entry.pid is not None or self._place.began.exists()
+        return not (
+            has_begun or process.is_output_held(self._place) or orphans.leftovers(self._offer.attempt_id)
+        )
+
+    def _found(self, entry: Entry) -> Process | None:
+        """What still runs of it. A child that a dying agent had only just forked says who it is a moment later."""
+        until = clock.now() + FORKED_S
+        while (found := self._find(entry)) is None and entry.pid is None and clock.now() < until:
+            if not process.is_output_held(self._place):
+                break
+            time.sleep(_LOOK_S)
+        return found or self._find(entry)
 
     def _find(self, entry: Entry) -> Process | None:
         """The wrapper that is still running. Where an agent died before it could note the process, by what
@@ -105,7 +139,7 @@ class ProcessRun:
         return None
 
 
-def _by_itself(code: int | None, status: int | None) -> Ending:
+def _of_codes(code: int | None, status: int | None) -> Ending:
     """`code` is what the wrapper wrote; `status` what the system says of the wrapper, -n for signal n."""
     if code is not None:
         return ending.by_exit_code(code)
