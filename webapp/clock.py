@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import overload
 
-from sqlalchemy import ColumnElement, Integer, literal
+from sqlalchemy import BigInteger, ColumnElement, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -57,7 +57,7 @@ def wire(moment: datetime | None) -> str | None:
 class DatabaseNow(FunctionElement[int]):
     """Milliseconds since 1970 by the database's clock."""
 
-    type = Integer()
+    type = BigInteger()  # what is added to it, too: a month in milliseconds is more than 32 bits
     inherit_cache = True
 
 
@@ -73,7 +73,7 @@ def _postgresql_now(element: DatabaseNow, compiler: SQLCompiler, **kw: object) -
 
 def sql_now(plus_s: float = 0) -> ColumnElement[int]:
     """Now, in milliseconds, as the database sees it, plus some seconds: what `UtcDateTime` columns compare with."""
-    return DatabaseNow() + literal(lease_ms(plus_s))
+    return DatabaseNow() + literal(lease_ms(plus_s), BigInteger())
 
 
 def lease_ms(seconds: float) -> int:

@@ -9,21 +9,24 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import clock
-from webapp.auth import sessions
+from webapp.auth import audit, sessions
 from webapp.config import Settings
 from webapp.database import release
 from webapp.errors import DatabaseBusy
 from webapp.live.bus import bus
-from webapp.tasks import dispatch, lost
+from webapp.tasks import dispatch, lost, retention
 from webapp.workers import presence, service
 
 log = logging.getLogger(__name__)
 TICK_S = 0.5
 GAP = timedelta(seconds=10)
+SOON_S = 1.0
 
 
 @dataclass
 class Job:
+    """What `run` returns counts only where it is True: there is more to do, so it is due again soon."""
+
     name: str
     every_s: float
     run: Callable[[], object]
@@ -46,14 +49,18 @@ class Housekeeper:
             Job("presence", 60, presence.save),
             Job("pending workers", 600, lambda: service.forget_pending(settings.pending_hours)),
             Job("sessions", 3600, sessions.forget_expired),
+            Job("retention", 3600, lambda: remove_old(settings)),
+            Job("leftover logs", 60, lambda: self._sweep(settings)),
         ]
+        self.leftovers = retention.Sweep()
 
     def step(self) -> None:
         self._notice_a_gap()
         for job in self.jobs:
             if clock.monotonic() >= job.due_at:
                 job.due_at = clock.monotonic() + job.every_s
-                self._do(job)
+                if self._do(job) is True:
+                    job.due_at = clock.monotonic() + SOON_S
 
     def _notice_a_gap(self) -> None:
         """A lid that was closed, a paused machine: leases ran on while nobody could renew them."""
@@ -72,13 +79,30 @@ class Housekeeper:
         if clock.monotonic() - self.started_at >= self.patience_s:
             lost.end_lost(settings.lease_s, settings.lost_after_s)
 
-    def _do(self, job: Job) -> None:
+    def _sweep(self, settings: Settings) -> None:
+        if settings.retention_log_days:
+            self.leftovers.step(settings.retention_log_days)
+
+    def _do(self, job: Job) -> object:
         """A job that fails is said and tried again when it is due; the others go on."""
         try:
             with self.app.app_context():
-                job.run()
+                said = job.run()
                 release()
+                return said
         except Exception as error:
             if isinstance(error, SQLAlchemyError | DatabaseBusy):
                 self.started_at = clock.monotonic()  # the database was away: agents get their chance first
             log.exception("housekeeping failed", extra={"job": job.name})
+            return None
+
+
+def remove_old(settings: Settings) -> bool:
+    """A batch of each kind that isn't kept for ever. Returns whether there may be more."""
+    kinds = (
+        (retention.remove_logs, settings.retention_log_days),
+        (retention.remove_tasks, settings.retention_task_days),
+        (audit.remove_older, settings.retention_audit_days),
+    )
+    has_more = [remove(days) for remove, days in kinds if days]  # each has its turn
+    return any(has_more)

@@ -58,6 +58,11 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(tmp_p
         ("GSW_SESSION_DAYS", "nan"),
         ("GSW_SESSION_DAYS", "1e12"),
         ("GSW_LOGIN_TRIES", "0"),
+        ("GSW_REQUESTS_PER_MINUTE", "0"),
+        ("GSW_STRANGER_REQUESTS_PER_MINUTE", "many"),
+        ("GSW_RETENTION_LOG_DAYS", "-1"),
+        ("GSW_RETENTION_TASK_DAYS", "1.5"),
+        ("GSW_RETENTION_AUDIT_DAYS", "1000000"),
         ("GSW_LOG_LEVEL", "LOUD"),
         ("GSW_PUBLIC_URL", "swarm.example"),
         ("DATABASE_URL", "mysql://localhost/swarm"),
@@ -103,6 +108,9 @@ def test_a_file_that_cant_be_run_is_refused_with_its_path(tmp_path: Path, source
         ({"GSW_OFFLINE_AFTER_S": "25"}, ["GSW_OFFLINE_AFTER_S", "GSW_SYNC_WAIT_S"]),
         ({"GSW_LOST_AFTER_S": "100"}, ["GSW_LOST_AFTER_S", "GSW_LEASE_S"]),
         ({"WEB_CONCURRENCY": "2"}, ["WEB_CONCURRENCY"]),
+        ({"GSW_RETENTION_LOG_DAYS": "200"}, ["GSW_RETENTION_LOG_DAYS", "GSW_RETENTION_TASK_DAYS"]),
+        ({"GSW_RETENTION_TASK_DAYS": "29"}, ["GSW_RETENTION_LOG_DAYS", "GSW_RETENTION_TASK_DAYS"]),
+        ({"GSW_RETENTION_LOG_DAYS": "0"}, ["GSW_RETENTION_LOG_DAYS", "for ever", "GSW_RETENTION_TASK_DAYS"]),
     ],
 )
 def test_contradictions_are_refused_and_name_both_settings(
@@ -117,6 +125,13 @@ def test_a_postgresql_url_gets_our_driver(tmp_path: Path, given: str) -> None:
     settings = load({"GSW_INSTANCE_PATH": str(tmp_path), "DATABASE_URL": given})
     assert settings.database == "postgresql+psycopg://u@h/db"
     assert not settings.is_sqlite
+
+
+@pytest.mark.parametrize(("logs", "tasks"), [("30", "30"), ("7", "0"), ("0", "0")])
+def test_logs_may_be_kept_as_long_as_their_tasks_or_shorter(tmp_path: Path, logs: str, tasks: str) -> None:
+    environ = {"GSW_RETENTION_LOG_DAYS": logs, "GSW_RETENTION_TASK_DAYS": tasks}
+    settings = load({"GSW_INSTANCE_PATH": str(tmp_path), **environ})
+    assert (settings.retention_log_days, settings.retention_task_days) == (int(logs), int(tasks))
 
 
 def test_empty_variables_count_as_not_set(tmp_path: Path) -> None:

@@ -1,16 +1,21 @@
-"""The audit log: added to in the transaction of the change, never edited."""
+"""The audit log: added to in the transaction of the change, never edited. What is older than its retention goes."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 
+from webapp import clock
 from webapp.auth.actor import Actor
 from webapp.auth.models import AuditEntry
 from webapp.database import run, table_of, transaction
 from webapp.extensions import db
 
-_NEW_ENTRY = insert(table_of(AuditEntry))
+BATCH = 500
+
+_entries = table_of(AuditEntry)
+_NEW_ENTRY = insert(_entries)
 
 
 def record(
@@ -47,3 +52,15 @@ def entries(
     if after:
         query = query.where(AuditEntry.id < after)
     return db.session.scalars(query.order_by(AuditEntry.id.desc()).limit(limit)).all()
+
+
+def remove_older(days: int) -> bool:
+    """Remove a batch of what is older. Returns whether there may be more.
+
+    Ids sort by time, so the oldest come first without an index on `at`.
+    """
+    oldest = select(_entries.c.id).order_by(_entries.c.id).limit(BATCH)
+    with transaction():
+        is_over = _entries.c.at < clock.now() - timedelta(days=days)
+        gone = run(delete(_entries).where(_entries.c.id.in_(oldest), is_over))
+    return gone.rowcount == BATCH

@@ -3,7 +3,7 @@
 import secrets
 from typing import cast
 
-from flask import Blueprint, flash, redirect, request, url_for
+from flask import Blueprint, current_app, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from webapp import templating
@@ -134,6 +134,15 @@ def audit_log() -> tuple[str, int]:
     return _page(
         "audit.html", "Audit", entries=found[:AUDIT_PAGE], older=older, after=request.args.get("after")
     )
+
+
+# ---- retention
+
+
+@blueprint.get("/retention")
+@signed_in("viewer")
+def retention() -> tuple[str, int]:
+    return _page("retention.html", "Retention", settings=current_app.config["SETTINGS"])
 
 
 def _by_field(error: Invalid | Conflict) -> dict[str, str]:

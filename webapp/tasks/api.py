@@ -15,7 +15,7 @@ from webapp.auth.guards import me, token_required
 from webapp.errors import Conflict, NotFound
 from webapp.live import events
 from webapp.live.answers import EventList
-from webapp.tasks import listing, logs, placements, service, waiting
+from webapp.tasks import listing, logs, placements, retention, service, waiting
 from webapp.tasks.access import attempt_of, task_for, writable_task_for
 from webapp.tasks.answers import AttemptAnswer, TaskAnswer, TaskList, TaskRow, TaskShown, ToolList
 from webapp.tasks.schemas import Changes, EventQuery, LogQuery, Submission, TaskQuery
@@ -102,7 +102,7 @@ def retry(task_id: str) -> tuple[Response, int]:
     query=LogQuery,
     answer=TEXT,
     also={206: "The part that Range asks for"},
-    errors=(RangeNotThere,),
+    errors=(RangeNotThere, retention.LogGone),
 )
 def log(task_id: str) -> Response:
     """The bytes as the task printed them; `Range` works."""
@@ -113,6 +113,7 @@ def log_response(task: Task) -> Response:
     """The log of an attempt as it was sent, as plain text; `offset=` and `Range` give a part."""
     asked = parse_query(LogQuery)
     attempt = attempt_of(task, asked.attempt)
+    retention.refuse_gone(attempt)
     size = attempt.log_size if attempt else 0
     start, end, status = _asked_range(asked.offset, size)
     body: Iterator[bytes] = logs.stream(attempt.id, start, end) if attempt and start < end else iter(())
@@ -218,6 +219,7 @@ def _attempt(attempt: Attempt) -> AttemptAnswer:
         "metrics": attempt.metrics,
         "execution_time_ms": attempt.execution_time_ms,
         "log_size": attempt.log_size,
+        "log_removed_at": clock.wire(attempt.log_removed_at),
         "notes": attempt.notes,
         "started_at": clock.wire(attempt.started_at),
         "ended_at": clock.wire(attempt.ended_at),

@@ -65,6 +65,12 @@ def running_count(organisation_id: str) -> int:
     return db.session.scalar(query) or 0
 
 
+def is_kept(organisation_id: str, task_id: str) -> bool:
+    """Whether there still is such a task: retention may have removed it."""
+    query = select(Task.id).where(Task.id == task_id, Task.organisation_id == organisation_id)
+    return db.session.scalar(query) is not None
+
+
 def held_by(worker_id: str) -> Sequence[Task]:
     """What a worker is assigned and runs."""
     held = select(Attempt.task_id).where(Attempt.worker_id == worker_id, Attempt.ended_at.is_(None))

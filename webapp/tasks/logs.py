@@ -92,8 +92,9 @@ def path_of(attempt_id: str) -> Path:
     return Path(current_app.instance_path) / "logs" / attempt_id[-2:] / f"{attempt_id}.gz"
 
 
-def stage(end: LogEnd, offset: int, data: bytes, durable: bool = False) -> Staged | None:
-    """Write what is new of these bytes to the file. None when all of it is there already; LogGap when bytes before it miss.
+def folder_of(ending: str) -> Path:
+    """Where the logs of the attempts lie whose ids end so."""
+    return Path(current_app.instance_path) / "logs" / ending
 
     `durable`: wait until the disk has it, because a report is about to say that the log is complete.
     """
@@ -187,7 +188,11 @@ def stream(attempt_id: str, start: int = 0, end: int | None = None) -> Iterator[
 def _members(path: Path, found: Sequence[LogChunk], start: int, end: int | None) -> Iterator[bytes]:
     if not found:
         return
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb")
+    except FileNotFoundError:
+        return
+    with opened as file:
         for chunk in found:
             data = _member(file.fileno(), chunk)
             first = max(0, start - chunk.offset)

@@ -153,6 +153,13 @@ class Attempt(Base):
             sqlite_where=text("ended_at IS NULL"),
             postgresql_where=text("ended_at IS NULL"),
         ),
+        # What retention looks for: logs that are still here, by their end.
+        Index(
+            "ix_attempts_kept_log",
+            "ended_at",
+            sqlite_where=text("ended_at IS NOT NULL AND log_removed_at IS NULL AND log_size > 0"),
+            postgresql_where=text("ended_at IS NOT NULL AND log_removed_at IS NULL AND log_size > 0"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)

@@ -48,6 +48,7 @@ def _context(scope: Scope) -> dict[str, Any]:
     }
 
 
+        "log_gone": retention.why_gone(attempt) if attempt else None,
 def _own_output(attempt: "Attempt | None") -> str:
     """What the attempt reported besides its log. A tool that has nothing else to say reports the log's end again."""
     reported = str((attempt.result or {}).get("output") or "") if attempt else ""
@@ -119,14 +120,14 @@ def task(task_id: str) -> str:
         find=find,
         hits=_hits(window, find),
         tool=tool,
-        wanted=placements.wanted(found.placement_id),
+        has_original=bool(found.retry_of) and listing.is_kept(me().organisation_id, str(found.retry_of)),
         inputs=_inputs(found, tool.schema if tool else {}),
     )
 
 
 def _window(attempt: "Attempt | None") -> tuple[logview.Window, bool]:
     """The lines to show, and whether they are the end of the log, where it goes on live."""
-    if attempt is None:
+    if attempt is None or retention.why_gone(attempt):
         return logview.Window(), True
     line, before = (_line_number(name) for name in ("line", "before"))
     if before:
@@ -180,6 +181,7 @@ def log(task_id: str) -> FlaskResponse:
 @blueprint.post("/tasks/<id:task_id>/cancel")
 @signed_in("operator")
 def cancel(task_id: str) -> Response:
+    retention.refuse_gone(attempt)
     found = writable_task_for(me(), task_id)
     was_waiting = found.status == "queued"
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -139,6 +140,18 @@ def test_its_older_entries_are_on_the_next_page(world: World, monkeypatch: pytes
     assert "three" in text_of(first)
     assert "three" not in text_of(admin.get(older[1]))
     assert "one" in text_of(admin.get(older[1]))
+
+
+def test_everybody_sees_how_long_things_are_kept_and_what_changes_it(new_world: Callable[..., World]) -> None:
+    world = new_world(retention_log_days=1, retention_task_days=90, retention_audit_days=0)
+    words = text_of(world.browser("viewer").get("/settings/retention"))
+    assert re.search(r"Logs .*? 1 day GSW_RETENTION_LOG_DAYS", words)
+    assert re.search(r"Tasks .*? 90 days GSW_RETENTION_TASK_DAYS", words)
+    assert re.search(r"Audit log .*? ever GSW_RETENTION_AUDIT_DAYS", words)
+    assert (
+        'href="/settings/retention" aria-current="page"'
+        in world.browser("viewer").get("/settings/retention").text
+    )
 
 
 @pytest.mark.parametrize("page", ["members", "join-tokens", "audit"])

@@ -47,6 +47,10 @@ def upgrade() -> None:
 
     op.add_column("attempts", sa.Column("log_missing", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("attempts", sa.Column("log_removed_at", sa.BigInteger(), nullable=True))
+    kept = sa.text("ended_at IS NOT NULL AND log_removed_at IS NULL AND log_size > 0")
+    op.create_index(
+        "ix_attempts_kept_log", "attempts", ["ended_at"], sqlite_where=kept, postgresql_where=kept
+    )
 
 
 def _slot_class() -> sa.Column[str]:
@@ -54,6 +58,7 @@ def _slot_class() -> sa.Column[str]:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_attempts_kept_log", "attempts")
     for table, columns in (
         ("attempts", ("log_removed_at", "log_missing")),
         (
