@@ -13,7 +13,7 @@ from webapp.errors import Conflict, NotFound
 from webapp.live import events
 from webapp.live.bus import organisation_topic, task_topic
 from webapp.live.views import LiveView, Scope
-from webapp.tasks import ansi, dispatch, logs, logview, placements, service, waiting
+from webapp.tasks import ansi, dispatch, listing, logs, logview, placements, retention, service, waiting
 from webapp.tasks.access import attempt_of, task_for, writable_task_for
 from webapp.tasks.pages import blueprint
 from webapp.tasks.rules import FAILURE_HELPS, TERMINAL
