@@ -8,14 +8,26 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests import services
 from tests.services import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent
 SKIPS = pytest.StashKey[Counter[str]]()
+# These start whole programs, which takes a busy machine a while; the others have what pyproject.toml gives them.
+START_PROGRAMS = {"agent", "browser", "contract", "end_to_end", "faults", "static"}
+PROGRAMS_TIMEOUT_S = 180
+# Two busy cores run the browser, the server and the agent.
+EXPECT_WITHIN_MS = 20_000
+
+# How fast examples are made says something about the machine, and nothing about the code.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +46,7 @@ def postgres() -> Iterator[PostgresServer]:
 def chromium() -> Iterator[Browser]:
     """One Chromium for the whole run. A test makes its own context, so that nothing is shared."""
     services.need("Chromium")
+    expect.set_options(timeout=EXPECT_WITHIN_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(**services.chromium_options())
         yield browser
@@ -74,6 +87,13 @@ class SkipCounter:
             report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, str(report.longrepr))
         )
         self.skips[reason.removeprefix("Skipped: ")] += 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folders = item.nodeid.partition("::")[0].split("/")
+        if START_PROGRAMS.intersection(folders) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PROGRAMS_TIMEOUT_S))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.ports import free_port
+
 # The Debian package of each, as a person would type it.
 PACKAGES = {"PostgreSQL": "postgresql", "Chromium": "chromium", "git": "git"}
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -35,8 +36,10 @@ CHROMIUM_SWITCHES = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Where a page stands after a turn of the wheel is then known at once.
+    "--disable-smooth-scrolling",
 )
-START_SECONDS = 30
+START_SECONDS = 60
 PR_SET_PDEATHSIG = 1
 
 
@@ -62,7 +65,7 @@ def chromium_path() -> str | None:
 def chromium_options() -> dict[str, Any]:
     """Arguments of Playwright's `chromium.launch()`: the system's browser, quiet, and usable as root."""
     switches = [*CHROMIUM_SWITCHES, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-    return {"executable_path": chromium_path(), "args": switches}
+    return {"executable_path": chromium_path(), "args": switches, "timeout": 1000 * START_SECONDS}
 
 
 # ---- PostgreSQL --------------------------------------------------------------------------------------------
@@ -104,7 +107,7 @@ class PostgresServer:
         atexit.register(self.stop)
         self._init_cluster()
         for _ in range(3):  # somebody may take the free port before we do
-            self.port = _free_port()
+            self.port = free_port()
             self._process = self._launch()
             if self._is_up():
                 return
@@ -117,10 +120,10 @@ class PostgresServer:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)  # a fast shutdown: doesn't wait for open connections
             try:
-                self._process.wait(timeout=10)
+                self._process.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 self._process.send_signal(signal.SIGQUIT)
-                self._process.wait(timeout=10)
+                self._process.wait(timeout=30)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str) -> str:
@@ -219,10 +222,3 @@ def _end_with_parent() -> None:
     """Ask the kernel to end this process when the tests are killed in a way that runs no clean-up."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -8,30 +8,25 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
 
+from agent import orphans
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 40
+START_SECONDS = 60
 T = TypeVar("T")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def eventually(look: Callable[[], T], seconds: float = 20, what: str = "") -> T:
+def eventually(look: Callable[[], T], seconds: float = 40, what: str = "") -> T:
     """The first truthy answer of `look`, asked again and again; fails with the last one when time is over."""
     deadline = time.monotonic() + seconds
     while True:
@@ -54,6 +49,7 @@ class Process:
     def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
         self.log = log
         with log.open("ab") as file:
+            self._said_before = file.tell()  # by another process with the same log
             self.process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
@@ -69,7 +65,7 @@ class Process:
         return self.process.pid
 
     def output(self) -> str:
-        return self.log.read_text(errors="replace")
+        return self.log.read_bytes()[self._said_before :].decode(errors="replace")
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -113,7 +109,7 @@ class Stack:
         self.server: Process | None = None
         self.agents: list[Process] = []
         self.prepared = self._prepare()
-        self.token = self._flask("create-token", "admin").splitlines()[-1]
+        self.token = self.flask("create-token", "admin").splitlines()[-1]
         self.http = requests.Session()
         self.http.headers["Authorization"] = f"Bearer {self.token}"
 
@@ -128,7 +124,7 @@ class Stack:
     def _prepare(self) -> dict[str, Any]:
         return dict(json.loads(self._run("-m", "webapp.prepare").splitlines()[-1]))
 
-    def _flask(self, *arguments: str) -> str:
+    def flask(self, *arguments: str) -> str:
         return self._run("-m", "flask", "--app", "wsgi", *arguments)
 
     def _run(self, *arguments: str) -> str:
@@ -156,8 +152,8 @@ class Stack:
         assert self.server is not None
         assert self.server.process.poll() is None, self.server.output()
         try:
-            return requests.get(f"{self.url}/health/ready", timeout=5).ok
-        except requests.ConnectionError:
+            return requests.get(f"{self.url}/health/ready", timeout=10).ok
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def start_agent(self, name: str = "agent-1", join: bool = True, **settings: object) -> Process:
@@ -171,16 +167,23 @@ class Stack:
             **{f"AGENT_{key.upper()}": str(value) for key, value in settings.items()},
         }
         if join and not (storage / "identity.json").exists():
-            environment["AGENT_JOIN_TOKEN"] = self._flask("create-join-token").splitlines()[-1]
+            environment["AGENT_JOIN_TOKEN"] = self.flask("create-join-token").splitlines()[-1]
         agent = Process(["-m", "agent", "run"], environment, self.folder / f"{name}.log")
         self.agents.append(agent)
         if join:
-            eventually(lambda: self.worker(name).get("shown_status") == "online", what=f"{name} to be online")
+            eventually(lambda: "connected" in agent.output(), what=f"{name} to be connected")
+            eventually(
+                lambda: self.worker(name).get("shown_status") in {"online", "busy"},
+                what=f"{name} to be online",
+            )
         return agent
 
     def stop(self) -> None:
+        """End everything, and what tasks left running: they outlive their agent."""
         for process in [*self.agents, *([self.server] if self.server else [])]:
             process.kill()
+        for attempt in self.folder.glob("*/jobs/*/"):
+            end_leftovers(attempt.name)
 
     # ---- what a program asks
 
@@ -200,7 +203,7 @@ class Stack:
     def task(self, task_id: str) -> dict[str, Any]:
         return dict(self.api("GET", f"/tasks/{task_id}").json())
 
-    def ended(self, task_id: str, seconds: float = 30) -> dict[str, Any]:
+    def ended(self, task_id: str, seconds: float = 60) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
             task = self.task(task_id)
             return task if task["ended_at"] else None
@@ -217,6 +220,15 @@ class Stack:
 
     def logged(self, task_id: str, words: bytes) -> None:
         eventually(lambda: words in self.log(task_id), what=f"{words!r} in the log")
+
+
+def end_leftovers(attempt_id: str) -> None:
+    """Kill what an attempt left, until a look finds none: what forked between two looks is found in the next."""
+    while left := orphans.leftovers(attempt_id):
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 @contextmanager

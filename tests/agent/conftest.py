@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agent import orphans, retry
+from agent import retry
 from agent.config import Config
 from agent.identity import Identity
 from agent.journal import Place
 from agent.session import Session
 from tests.agent.fake_server import FakeAttempt, FakeServer
+from tests.stack import end_leftovers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,15 +87,6 @@ def server() -> Iterator[FakeServer]:
         yield fake
         for attempt_id in fake.attempts:
             end_leftovers(attempt_id)
-
-
-def end_leftovers(attempt_id: str) -> None:
-    """Until a look finds none: what forked between two looks is found in the next."""
-    while left := orphans.leftovers(attempt_id):
-        for pid in left:
-            with suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -6,18 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser
 
 from tests.browser.people import People, Visits
 from tests.stack import Stack, eventually, running_stack
-
-WAIT_MS = 15_000
-
-
-@pytest.fixture(scope="session", autouse=True)
-def patience() -> None:
-    """Two busy cores run the browser, the server and the agent."""
-    expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +60,7 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
 def end_all(stack: Stack) -> None:
     for task in active(stack):
         stack.api("POST", f"/tasks/{task}/cancel")
-    eventually(lambda: not active(stack), 40, "every task to end")
+    eventually(lambda: not active(stack), 60, "every task to end")
 
 
 def active(stack: Stack) -> list[str]:

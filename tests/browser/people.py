@@ -16,6 +16,8 @@ CSRF = re.compile(r'name="csrf_token" value="([^"]+)"')
 PASSWORD = re.compile(r'<code id="password">([^<]+)</code>')
 TOKEN = re.compile(r'<code id="token">([^<]+)</code>')
 SOCKETS = r"WebSocket connection to|Failed to load resource: net::ERR_|^JSHandle@|^\[?object Event\]?|^Event$"
+# A poll that the page itself gives up because its socket has opened meanwhile.
+ABORTED = r"^htmx:(afterRequest|sendAbort)$"
 # A refused style or script is said in the console too, but not in every case.
 SAY_VIOLATIONS = """document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`Content security policy: ${event.violatedDirective} refused ${event.blockedURI}`));"""
@@ -77,7 +79,7 @@ class Visits:
         self._browser, self.people = browser, people
         self._contexts: list[BrowserContext] = []
         self._said: list[str] = []
-        self._expected: list[str] = []
+        self._expected: list[str] = [ABORTED]
 
     def expect_noise(self, pattern: str) -> None:
         self._expected.append(pattern)
@@ -100,7 +102,7 @@ class Visits:
             has_touch=size == PHONE,
             **options,
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(20_000)
         self._contexts.append(context)
         if who is not None:
             session = self.people.session(who) if isinstance(who, str) else who

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.stack import ROOT, eventually, free_port
+from tests.ports import free_port
+from tests.stack import ROOT, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
