@@ -60,6 +60,10 @@ class Settings(BaseModel):
     sockets: int = Field(2000, ge=1)
     sockets_per_user: int = Field(20, ge=1)
     agent_sockets: int = Field(2000, ge=1)
+    control_silence_s: float = Field(60, gt=0, le=3600)
+
+    # What is kept of an attempt's log; agents leave out the middle of a longer one before it comes to that.
+    log_bytes: int = Field(110 * 1024 * 1024, ge=1024)
 
     # Days after the end; 0 keeps for ever.
     retention_log_days: int = Field(30, ge=0, le=DAYS_LONGEST)

@@ -1,6 +1,7 @@
 """What an agent calls for its tasks."""
 
 import hashlib
+import re
 import zlib
 
 from flask import Response, jsonify, request
@@ -12,6 +13,7 @@ from webapp.errors import Conflict, Invalid, LeaseLost, LogGap, LogIncomplete, T
 from webapp.tasks import progress, queue, reports
 from webapp.tasks.answers import ChunkAnswer, ReportAnswer, StatusAnswer
 from webapp.tasks.data import task_data
+from webapp.tasks.holes import Span, span_of
 from webapp.tasks.logs import CHUNK_LIMIT
 from webapp.tasks.schemas import ChunkBody, ChunkHeaders, DataQuery, Report, StatusUpdate
 from webapp.workers.answers import TaskData
@@ -56,14 +58,16 @@ def chunk(task_id: str) -> Response:
     """As JSON, or raw bytes with their place in the headers. Bytes that are stored already are skipped."""
     if request.mimetype == "application/octet-stream":
         attempt_id, offset, checksum, raw = _raw_chunk()
+        dropped = _dropped(offset)
     else:
         body = parse(ChunkBody)
         attempt_id, offset, checksum, raw = body.attempt_id, body.offset, body.checksum, body.data
+        dropped = span_of(body.dropped)
     if len(raw) > CHUNK_LIMIT:
         raise TooLarge(f"A chunk has at most {CHUNK_LIMIT} bytes unpacked. Send smaller ones.")
     if hashlib.sha256(raw).hexdigest() != checksum.removeprefix("sha256:"):
         raise Invalid("The checksum is not that of the content. Send the chunk again.", "checksum")
-    saved = progress.save_chunk(caller().worker_id, task_id, attempt_id, offset, raw)
+    saved = progress.save_chunk(caller().worker_id, task_id, attempt_id, offset, raw, dropped)
     return jsonify(
         ChunkAnswer(
             status="ok", next_offset=saved.next_offset, saved_bytes=saved.saved_bytes, cancel=saved.cancel
@@ -86,6 +90,20 @@ def _raw_chunk() -> tuple[str, int, str, bytes]:
     elif encoding != "identity":
         raise Invalid("Content-Encoding may be gzip or left out.", "Content-Encoding")
     return attempt_id, int(offset), request.headers.get("X-Log-SHA256", ""), raw
+
+
+def _dropped(offset: int) -> Span | None:
+    """What the agent leaves out of the log's middle: bytes before this chunk."""
+    text = request.headers.get("X-Log-Dropped")
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,15})-([0-9]{1,15})", text, re.ASCII)
+    if not match or not int(match[1]) <= int(match[2]) <= offset:
+        raise Invalid(
+            "X-Log-Dropped must be from-to, numbers of bytes, with from <= to <= X-Log-Offset.",
+            "X-Log-Dropped",
+        )
+    return Span(int(match[1]), int(match[2]))
 
 
 def unpack(packed: bytes) -> bytes:

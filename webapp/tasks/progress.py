@@ -13,6 +13,7 @@ from webapp.errors import Conflict, LeaseLost, NotFound
 from webapp.live import events
 from webapp.live.bus import bus, task_topic
 from webapp.tasks import logs, queue, statements
+from webapp.tasks.holes import Span
 from webapp.tasks.models import Attempt, Task
 from webapp.tasks.schemas import StatusUpdate
 
@@ -26,10 +27,13 @@ class Saved:
     cancel: bool
 
 
-def save_chunk(worker_id: str, task_id: str, attempt_id: str, offset: int, data: bytes) -> Saved:
+def save_chunk(
+    worker_id: str, task_id: str, attempt_id: str, offset: int, data: bytes, dropped: Span | None = None
+) -> Saved:
     """Append to the attempt's log; a sign of life as well. What is stored already is skipped.
 
-    Raises LogGap for bytes that don't follow, LeaseLost for an attempt that has ended.
+    `dropped`: what the agent leaves out before these bytes. Raises LogGap for bytes that don't follow, TooLarge for more
+    than is kept of a log, LeaseLost for an attempt that has ended.
     """
     lease_s = current_app.config["SETTINGS"].lease_s
     _own(worker_id, task_id, attempt_id)
@@ -38,7 +42,7 @@ def save_chunk(worker_id: str, task_id: str, attempt_id: str, offset: int, data:
         attempt = _own(worker_id, task_id, attempt_id)
         if attempt.ended_at is not None:
             raise LeaseLost
-        staged = logs.stage(logs.end_of(attempt), offset, data)
+        staged = logs.stage(logs.end_of(attempt), offset, data, dropped)
         if staged:
             with transaction():
                 if attempt.status == "assigned":
@@ -50,8 +54,8 @@ def save_chunk(worker_id: str, task_id: str, attempt_id: str, offset: int, data:
         elif queue.has_aged(attempt.lease_expires_at, lease_s):
             with transaction():  # nothing new, but a sign of life
                 queue.renew(worker_id, [attempt_id], lease_s)
-    saved = staged.size if staged else 0
-    return Saved(attempt.log_size + saved, saved, attempt.cancel_requested_at is not None)
+    log_size, saved = (staged.log_size, staged.size) if staged else (attempt.log_size, 0)
+    return Saved(log_size, saved, attempt.cancel_requested_at is not None)
 
 
 def _own(worker_id: str, task_id: str, attempt_id: str) -> Row[Any]:

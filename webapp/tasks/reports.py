@@ -15,10 +15,20 @@ from sqlalchemy import Row, select
 from webapp import clock, failpoints
 from webapp.auth import audit
 from webapp.database import after_commit, run, transaction
-from webapp.errors import BadRequest, Conflict, GarageError, Invalid, LeaseLost, LogIncomplete, invalid_from
+from webapp.errors import (
+    BadRequest,
+    Conflict,
+    GarageError,
+    Invalid,
+    LeaseLost,
+    LogGap,
+    LogIncomplete,
+    invalid_from,
+)
 from webapp.extensions import db
 from webapp.tasks import logs, statements
 from webapp.tasks.ending import Ending, end_attempt
+from webapp.tasks.holes import Span, span_of
 from webapp.tasks.models import Attempt, Task
 from webapp.tasks.schemas import Report
 from webapp.workers.answers import Reported
@@ -111,18 +121,25 @@ def _receive(caller: Caller, item: Arrived, report: Report) -> None:
     tail = report.log_tail.data if report.log_tail else b""
     offset = report.log_tail.offset if report.log_tail else attempt.log_size
     try:
-        _check_log(attempt, report, offset, tail)
-        item.staged = logs.stage(logs.end_of(attempt), offset, tail, durable=True)
+        dropped = span_of(report.log_tail.dropped) if report.log_tail else None
+        _check_log(attempt, report, offset, tail, dropped)
+        item.staged = logs.stage(logs.end_of(attempt), offset, tail, dropped, durable=True)
     except GarageError as error:
         item.error = error
 
 
-def _check_log(attempt: Row[Any], report: Report, offset: int, tail: bytes) -> None:
-    """The log that the report speaks of is here, whole (P5). Without `log_size` nothing is checked."""
-    if offset > attempt.log_size:
-        raise LogIncomplete(f"The log ends at {attempt.log_size} here.", next_offset=attempt.log_size)
-    new = tail[attempt.log_size - offset :]
-    size = attempt.log_size + len(new)
+def _check_log(attempt: Row[Any], report: Report, offset: int, tail: bytes, dropped: Span | None) -> None:
+    """The log that the report speaks of is here, but for what its agent said that it leaves out (P5).
+
+    Without `log_size` nothing is checked. Of a log with a hole only its size can be: nobody has all of its bytes.
+    """
+    try:
+        start, new = logs.new_part(logs.end_of(attempt), offset, tail, dropped)
+    except LogGap as gap:
+        raise LogIncomplete(
+            f"The log ends at {attempt.log_size} here.", next_offset=attempt.log_size
+        ) from gap
+    size = start + len(new)
     if report.log_size is None:
         return
     if size < report.log_size:
@@ -131,8 +148,11 @@ def _check_log(attempt: Row[Any], report: Report, offset: int, tail: bytes) -> N
             next_offset=attempt.log_size,
         )
     if size > report.log_size:
-        raise Invalid(f"log_size is {report.log_size}, but {size} bytes of the log are here.", "log_size")
+        words = f"log_size is {report.log_size}, but {size} bytes of the log are here."
+        raise Invalid(words, "log_size", next_offset=attempt.log_size)
     known = report.log_sha256 and report.log_sha256[-64:]
+    if known and (attempt.log_missing or start > attempt.log_size):
+        raise Invalid("A log with a hole has no SHA-256. Report without it.", "log_sha256")
     if known and _sha256(attempt, new) != known:
         raise Invalid("The log here has another SHA-256 than the report says.", "log_sha256")
 

@@ -112,10 +112,26 @@ class Content(AgentBody):
         return self._data
 
 
-class LogTail(Content):
-    """The last bytes of a log, riding with the report."""
+class Placed(Content):
+    """Bytes with their place in a log, which counts all of it: what was left out too."""
 
     offset: int = Field(ge=0, le=2**53)
+    dropped: list[Annotated[int, Field(ge=0, le=2**53)]] | None = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="[from, to]: bytes of the log's middle, before these, that its agent leaves out",
+    )
+
+    @model_validator(mode="after")
+    def _dropped_before(self) -> Self:
+        if self.dropped and not self.dropped[0] <= self.dropped[1] <= self.offset:
+            raise ValueError("dropped must be [from, to] with from <= to <= offset")
+        return self
+
+
+class LogTail(Placed):
+    """The last bytes of a log, riding with the report."""
 
 
 class Result(AgentBody):
@@ -150,7 +166,7 @@ class Report(AgentBody):
     log_sha256: Sha256 | None = None
 
 
-class ChunkBody(Content):
+class ChunkBody(Placed):
     """A log chunk in JSON, for simple clients."""
 
     model_config = example(
@@ -162,7 +178,6 @@ class ChunkBody(Content):
 
     attempt_id: str = Field(max_length=36)
     phase: str = Field("run", max_length=32)
-    offset: int = Field(ge=0, le=2**53)
     checksum: Sha256
 
 
@@ -195,6 +210,12 @@ class ChunkHeaders(BaseModel):
     )
     checksum: Sha256 | None = Field(None, alias="X-Log-SHA256", description="Raw bytes: of them, unpacked")
     phase: str | None = Field(None, alias="X-Log-Phase", description="Raw bytes: run, prepare …")
+    dropped: str | None = Field(
+        None,
+        alias="X-Log-Dropped",
+        pattern=r"^[0-9]{1,15}-[0-9]{1,15}$",
+        description="Raw bytes: from-to, bytes before these that are left out for ever; the offset may jump there",
+    )
     encoding: Literal["gzip", "identity"] | None = Field(None, alias="Content-Encoding")
 
 

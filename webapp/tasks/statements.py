@@ -8,6 +8,7 @@ from sqlalchemy import (
     ColumnElement,
     Text,
     bindparam,
+    delete,
     func,
     insert,
     literal,
@@ -195,6 +196,7 @@ REPORTED = (
         attempts.c.log_size,
         attempts.c.log_lines,
         attempts.c.blob_size,
+        attempts.c.log_missing,
     )
     .join(tasks, tasks.c.id == attempts.c.task_id)
     .outerjoin(workers, workers.c.id == attempts.c.worker_id)
@@ -261,7 +263,40 @@ GROW_LOG = (
         log_size=bindparam("new_size"),
         log_lines=bindparam("new_lines"),
         blob_size=bindparam("new_blob_size"),
+        log_missing=attempts.c.log_missing + bindparam("more_missing"),
         lease_expires_at=_LEASE_END,
     )
 )
 NEW_CHUNK = insert(log_chunks)
+
+# What an agent leaves out of the middle of an over-long log: the chunks that lie wholly in there.
+_WHOLLY_WITHIN = (
+    log_chunks.c.attempt_id == bindparam("of_attempt_id"),
+    log_chunks.c.offset >= bindparam("span_start"),
+    log_chunks.c.offset < bindparam("span_end"),  # says nothing new, but lets the index end there
+    log_chunks.c.offset + log_chunks.c.size <= bindparam("span_end"),
+)
+SIZE_WITHIN = select(func.coalesce(func.sum(log_chunks.c.size), 0)).where(*_WHOLLY_WITHIN)
+FORGET_CHUNKS = (
+    delete(log_chunks)
+    .where(*_WHOLLY_WITHIN)
+    .returning(log_chunks.c.size, log_chunks.c.blob_offset, log_chunks.c.blob_size)
+)
+MISS_MORE = (
+    update(attempts)
+    .where(attempts.c.id == bindparam("of_attempt_id"))
+    .values(log_missing=attempts.c.log_missing + bindparam("more_missing"))
+)
+
+# Where a chunk doesn't begin at the end of the one before it.
+_place = (
+    select(
+        log_chunks.c.offset.label("hole_end"),
+        func.lag(log_chunks.c.offset + log_chunks.c.size, 1, 0)
+        .over(order_by=log_chunks.c.offset)
+        .label("hole_start"),
+    )
+    .where(log_chunks.c.attempt_id == bindparam("of_attempt_id"))
+    .subquery()
+)
+HOLES = select(_place).where(_place.c.hole_start < _place.c.hole_end).order_by(_place.c.hole_end)
