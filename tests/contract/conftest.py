@@ -11,13 +11,16 @@ from tests.services import PostgresServer
 from tests.stack import Stack, running_stack
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+@pytest.fixture(
+    scope="module",
+    params=["sqlite", "sqlite-by-sync-alone", pytest.param("postgresql", marks=pytest.mark.postgres)],
+)
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A server and one agent for a file of tests: starting them for each would take longer than the tests."""
     folder: Path = tmp_path_factory.mktemp("stack")
-    if request.param == "sqlite":
+    if request.param.startswith("sqlite"):
         with running_stack(folder) as started:
-            started.start_agent()
+            started.start_agent(control=int(request.param == "sqlite"))
             yield started
         return
     server: PostgresServer = request.getfixturevalue("postgres")

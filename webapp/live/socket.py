@@ -51,9 +51,13 @@ class WholeSends:
 class Inbox(list[str | bytes]):
     """Frames that wait to be read, never many: a page that floods while it doesn't read can't fill the memory."""
 
+    dropped = 0
+
     def append(self, frame: str | bytes) -> None:
         if len(self) < WAITING_FRAMES:
             super().append(frame)
+        else:
+            self.dropped += 1
 
 
 class Connection(Waiter):
@@ -64,7 +68,7 @@ class Connection(Waiter):
     def __init__(self, ws: WebSocket, is_valid: Callable[[], bool]) -> None:
         super().__init__()
         ws.sock = WholeSends(ws.sock)
-        ws.input_buffer = Inbox(ws.input_buffer)
+        ws.input_buffer = self._inbox = Inbox(ws.input_buffer)
         self.ws = ws
         self._event = ws.event  # also set by an incoming frame and by the other side's close
         self._is_valid = is_valid
@@ -114,7 +118,8 @@ class Connection(Waiter):
     def _is_flood(self) -> bool:
         if clock.monotonic() - self._flood_began > FLOOD_SECONDS:
             self._flood_began, self._flood_count = clock.monotonic(), 0
-        self._flood_count += 1
+        self._flood_count += 1 + self._inbox.dropped
+        self._inbox.dropped = 0
         return self._flood_count > FLOOD_MESSAGES
 
     def _check(self) -> None:

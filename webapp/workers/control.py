@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from flask import current_app
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,8 +28,6 @@ from webapp.workers.sync import Answer, Parked, Terms
 
 log = logging.getLogger(__name__)
 
-# No frame for this long: the agent or the way to it is gone. It says something every 20 s.
-SILENCE_S = 60.0
 HINTS = frozenset({"task_completed", "task_failed", "ack"})
 REMEMBERED_IDS = 500
 
@@ -47,11 +46,12 @@ class Told:
 class Control(Connection):
     """An agent's open socket. Its own greenlet does one pass after each heartbeat, each wake-up, and now and then."""
 
-    look_every_s = sync.FLOOR_S
-
     def __init__(self, ws: WebSocket, caller: Caller) -> None:
         super().__init__(ws, lambda: True)
         self.caller = caller
+        # No frame for this long: the agent or the way to it is gone. It says something every 20 s.
+        self._silence_s: float = current_app.config["SETTINGS"].control_silence_s
+        self.look_every_s = min(sync.FLOOR_S, self._silence_s / 4)
         self.parked = Parked(caller.worker_id, caller.organisation_id, self)
         self.connected_at = clock.now()
         self.heartbeat_at: datetime | None = None
@@ -106,7 +106,7 @@ class Control(Connection):
     # ---- to the agent
 
     def _check(self) -> None:
-        if clock.monotonic() - self._heard_at > SILENCE_S:
+        if clock.monotonic() - self._heard_at > self._silence_s:
             self.close(RESTARTING)
 
     def _send(self) -> None:
