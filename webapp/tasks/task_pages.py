@@ -38,6 +38,7 @@ def _context(scope: Scope) -> dict[str, Any]:
         **templating.frame(scope, "tasks", title, FAVICONS.get(status, "idle")),
         "task": task,
         "attempt": attempt,
+        "log_gone": retention.why_gone(attempt) if attempt else None,
         "is_silent": _is_silent(task),
         "is_over": task.status in TERMINAL,
         "failure_helps": FAILURE_HELPS,
@@ -48,7 +49,6 @@ def _context(scope: Scope) -> dict[str, Any]:
     }
 
 
-        "log_gone": retention.why_gone(attempt) if attempt else None,
 def _own_output(attempt: "Attempt | None") -> str:
     """What the attempt reported besides its log. A tool that has nothing else to say reports the log's end again."""
     reported = str((attempt.result or {}).get("output") or "") if attempt else ""
@@ -121,6 +121,7 @@ def task(task_id: str) -> str:
         hits=_hits(window, find),
         tool=tool,
         has_original=bool(found.retry_of) and listing.is_kept(me().organisation_id, str(found.retry_of)),
+        wanted=placements.wanted(found.placement_id),
         inputs=_inputs(found, tool.schema if tool else {}),
     )
 
@@ -170,6 +171,7 @@ def _inputs(task: "Task", schema: dict[str, Any]) -> list[dict[str, Any]]:
 def log(task_id: str) -> FlaskResponse:
     """The whole log as it was sent, to keep."""
     attempt = attempt_of(task_for(me(), task_id), request.args.get("attempt"))
+    retention.refuse_gone(attempt)
     body = logs.stream(attempt.id, 0, attempt.log_size) if attempt and attempt.log_size else iter(())
     response = FlaskResponse(stream_with_context(body), content_type="text/plain; charset=utf-8")
     name = f"task-{task_id[:13]}-{attempt.number if attempt else 0}.log"
@@ -181,7 +183,6 @@ def log(task_id: str) -> FlaskResponse:
 @blueprint.post("/tasks/<id:task_id>/cancel")
 @signed_in("operator")
 def cancel(task_id: str) -> Response:
-    retention.refuse_gone(attempt)
     found = writable_task_for(me(), task_id)
     was_waiting = found.status == "queued"
     try:
