@@ -93,14 +93,14 @@ def at_once(*actions: Callable[[], T]) -> list[T]:
     barrier = threading.Barrier(len(actions))
 
     def run(action: Callable[[], T]) -> T:
-        barrier.wait(10)
+        barrier.wait(30)
         return action()
 
     with ThreadPoolExecutor(len(actions)) as pool:
-        return [future.result(30) for future in [pool.submit(run, action) for action in actions]]
+        return [future.result(50) for future in [pool.submit(run, action) for action in actions]]
 
 
-def until(is_true: Callable[[], Any], seconds: float = 10) -> None:
+def until(is_true: Callable[[], Any], seconds: float = 30) -> None:
     """Wait for what another thread is about to do; fails the test when it doesn't."""
     pause, left = threading.Event(), seconds
     while not is_true():

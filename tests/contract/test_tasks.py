@@ -48,8 +48,8 @@ def test_many_small_tasks_all_end_once(stack: Stack) -> None:
 
 
 def test_the_log_is_there_while_the_task_runs(stack: Stack) -> None:
-    task_id = stack.submit("echo first; sleep 30")
-    eventually(lambda: stack.log(task_id) == b"first\n", 10, "the first line")
+    task_id = stack.submit("echo first; sleep 300")
+    eventually(lambda: stack.log(task_id) == b"first\n", what="the first line")
     assert stack.task(task_id)["status"] == "running"
     stack.api("POST", f"/tasks/{task_id}/cancel")
     assert stack.ended(task_id)["status"] == "cancelled"
@@ -59,9 +59,9 @@ def test_a_running_task_is_cancelled_with_its_children(stack: Stack) -> None:
     marker = f"gsw-cancel-{time.monotonic_ns()}"
     script = f"trap '' TERM; (exec -a {marker} sleep 300) & echo started; wait; sleep 300"
     task_id = stack.submit(script)
-    eventually(lambda: b"started" in stack.log(task_id), 10, "the task to start")
+    eventually(lambda: b"started" in stack.log(task_id), what="the task to start")
     assert stack.api("POST", f"/tasks/{task_id}/cancel").json()["cancelling"] is True
-    assert stack.ended(task_id, 30)["status"] == "cancelled"
+    assert stack.ended(task_id)["status"] == "cancelled"
     found = stack.ended(stack.submit(f"pgrep -f '[g]sw-cancel-{marker[11:]}' || echo none"))
     assert stack.log(found["id"]) == b"none\n"
 
@@ -72,7 +72,7 @@ def test_a_queued_task_is_cancelled_at_once(stack: Stack) -> None:
 
 
 def test_a_task_that_runs_too_long_is_ended(stack: Stack) -> None:
-    task = stack.ended(stack.submit("echo waiting; sleep 60", timeout_s=1, max_retries=0))
+    task = stack.ended(stack.submit("echo waiting; sleep 300", timeout_s=1, max_retries=0))
     assert (task["status"], task["attempts"][0]["failure_class"]) == ("failed", "timeout")
 
 

@@ -8,14 +8,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.ports import free_port
-from tests.stack import ROOT, eventually
+from tests.stack import ROOT, end_leftovers, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -27,7 +27,7 @@ class Run:
     """One `make run`, with its output in a file."""
 
     def __init__(self, instance: Path, port: int, log: Path, **environment: str) -> None:
-        self.log, self.port = log, port
+        self.instance, self.log, self.port = instance, log, port
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("GSW_", "AGENT_"))}
         settings = {"GSW_INSTANCE_PATH": str(instance), "PORT": str(port), **environment}
         with log.open("ab") as file:
@@ -58,6 +58,20 @@ class Run:
     def ended(self, seconds: float = 60) -> int:
         return self.process.wait(seconds)
 
+    def stop(self) -> None:
+        """Whatever the test has come to."""
+        try:
+            if self.process.poll() is None:
+                self.ctrl_c()
+                self.ctrl_c()
+                self.ended()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            for attempt in self.instance.glob("**/jobs/*/"):
+                end_leftovers(attempt.name)
+
 
 @contextmanager
 def running(instance: Path, port: int, log: Path) -> Iterator[Run]:
@@ -66,10 +80,7 @@ def running(instance: Path, port: int, log: Path) -> Iterator[Run]:
         run.wait_until_up()
         yield run
     finally:
-        if run.process.poll() is None:
-            run.ctrl_c()
-            run.ctrl_c()
-            run.ended()
+        run.stop()
 
 
 def token_for(instance: Path) -> str:
@@ -92,17 +103,17 @@ class Program:
         self.session.headers["Authorization"] = f"Bearer {token}"
 
     def task(self, task_id: str) -> dict[str, object]:
-        return dict(self.session.get(f"{self.url}/tasks/{task_id}", timeout=10).json())
+        return dict(self.session.get(f"{self.url}/tasks/{task_id}", timeout=40).json())
 
     def submit(self, script: str) -> str:
         body = {"tool": "shell", "input": {"script": script}}
-        return str(self.session.post(f"{self.url}/tasks", json=body, timeout=10).json()["id"])
+        return str(self.session.post(f"{self.url}/tasks", json=body, timeout=40).json()["id"])
 
-    def has_status(self, task_id: str, status: str, seconds: float = 30) -> None:
+    def has_status(self, task_id: str, status: str, seconds: float = 60) -> None:
         eventually(lambda: self.task(task_id)["status"] == status, seconds, f"the task to be {status}")
 
     def log(self, task_id: str) -> str:
-        return self.session.get(f"{self.url}/tasks/{task_id}/log", timeout=10).text
+        return self.session.get(f"{self.url}/tasks/{task_id}/log", timeout=40).text
 
 
 def sign_in(url: str, password: str) -> requests.Session:
@@ -128,7 +139,7 @@ def test_one_command_gives_a_page_a_worker_and_a_result_that_survives_a_restart(
         done = program.submit("echo kept")
         program.has_status(done, "completed")
         slow = program.submit("for i in $(seq 1 20); do echo $i; sleep 1; done")
-        eventually(lambda: "1\n" in program.log(slow), 20)
+        eventually(lambda: "1\n" in program.log(slow))
         run.ctrl_c()
         assert run.ended() in STOPPED
         assert "Stopping." in run.output()
@@ -150,18 +161,21 @@ def test_a_second_ctrl_c_cancels_what_runs(tmp_path: Path) -> None:
     with running(instance, port, tmp_path / "run.log") as run:
         program = Program(run.url, token_for(instance))
         task_id = program.submit(f"echo here; exec -a gsw-{port} sleep 600")
-        eventually(lambda: "here" in program.log(task_id), 20)
+        eventually(lambda: "here" in program.log(task_id))
         run.ctrl_c()
-        eventually(lambda: "Stopping." in run.output(), 10)
+        eventually(lambda: "Stopping." in run.output())
         run.ctrl_c()
-        assert run.ended(30) in STOPPED
+        assert run.ended() in STOPPED
         found = subprocess.run(["pgrep", "-f", f"^gsw-{port}"], capture_output=True, check=False)
         assert found.returncode == 1
 
 
 def refused(tmp_path: Path, instance: Path, port: int, **environment: str) -> str:
     run = Run(instance, port, tmp_path / "refused.log", **environment)
-    assert run.ended(60) != 0
+    try:
+        assert run.ended(120) != 0
+    finally:
+        run.stop()
     lines = [line for line in run.output().splitlines() if line.startswith("GarageSwarm can't start")]
     assert len(lines) == 1, run.output()
     assert "Traceback" not in run.output()

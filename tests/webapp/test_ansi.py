@@ -137,9 +137,9 @@ def test_plain_text_is_shown_as_it_is(text: str) -> None:
 
 def test_a_line_of_ten_megabytes_of_escapes_takes_no_longer_than_it_is_long() -> None:
     for piece in ("\x1b[31m", "\x1b]", "\x1b[1;", "\x1b", "\x1b[38;5;", "a\x1b[0m"):
-        began = time.process_time()
+        began = time.thread_time()
         to_html(piece * (300_000 // len(piece)), Style())
-        assert time.process_time() - began < 5, piece
+        assert time.thread_time() - began < 10, piece
 
 
 def test_many_lines_as_text_alone_keep_their_ends_and_nothing_else() -> None:

@@ -116,7 +116,7 @@ def test_a_write_while_another_process_holds_the_lock_is_a_503_and_nothing_is_st
     began = time.monotonic()
     answer = sqlite_world.submit()
     problem(answer, 503, "database-busy")
-    assert 0.2 <= time.monotonic() - began < 3
+    assert 0.2 <= time.monotonic() - began < 4.9, "what it was told, and not the 5 s that it takes by itself"
     assert int(answer.headers["Retry-After"]) > 0
     assert sqlite_world.api("operator", "GET", "/tasks").json["items"] == [], (
         "reading goes on, and nothing is stored"
@@ -126,7 +126,10 @@ def test_a_write_while_another_process_holds_the_lock_is_a_503_and_nothing_is_st
     assert sqlite_world.submit().status_code == 201
 
 
-def test_a_write_waits_for_a_lock_that_is_given_back_in_time(sqlite_world: World) -> None:
+def test_a_write_waits_for_a_lock_that_is_given_back_in_time(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 30.0)
     sqlite_world.worker()
     sqlite_world.api_token("operator")
     other = held_lock(sqlite_world)
@@ -217,16 +220,17 @@ def test_migrating_twice_changes_nothing(world: World) -> None:
 
 
 def test_the_databases_clock_is_the_real_one_and_moves_with_the_tests(world: World) -> None:
-    def apart() -> float:
+    def assert_same() -> None:
+        before = clock.to_ms(clock.now())
         with world.app.app_context():
             there = db.session.scalar(select(clock.sql_now()))
             release()
         assert there is not None
-        return float(abs(there - clock.to_ms(clock.now())))
+        assert before - 1000 <= there <= clock.to_ms(clock.now()) + 1000
 
-    assert apart() < 2000
+    assert_same()
     later(3600)
-    assert apart() < 2000
+    assert_same()
 
 
 # ---- encryption at rest

@@ -12,8 +12,8 @@ from webapp.extensions import db
 from webapp.live.bus import bus
 from webapp.workers import sync as long_poll
 
-# Far longer than a wake-up takes, far shorter than the next look by itself.
-PROMPT_S = 4
+# Far longer than a wake-up takes, shorter than a call waits (20 s) and than the next look by itself.
+PROMPT_S = 15
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_a_parked_sync_wakes_for_a_task_that_is_submitted(world: World) -> None:
 
 def test_one_parked_worker_that_fits_wakes_and_no_other(world: World) -> None:
     fits, other = world.worker("fits", labels={"gpu": ""}), world.worker("other")
-    waits, sleeps = fits.wait(), other.wait(wait_s=6)
+    waits, sleeps = fits.wait(), other.wait()
     until(lambda: len(long_poll.parked_workers()) >= 2)
     world.queued_task(labels={"gpu": None})
     assert len(waits.result(PROMPT_S).json["offers"]) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -209,6 +209,7 @@ def test_a_log_that_is_longer_than_reported_is_a_422(world: World) -> None:
     with world.unchanged():
         body = problem(worker.report(offer, log_size=5), 422, "invalid")
     assert body["errors"][0]["field"] == "log_size"
+    assert body["next_offset"] == 6, "so that the agent can say how much it has lost"
 
 
 def test_without_a_log_size_the_log_isnt_checked(world: World) -> None:
@@ -221,24 +222,28 @@ def test_without_a_log_size_the_log_isnt_checked(world: World) -> None:
 def test_an_agents_own_failure_is_tried_again_after_a_growing_pause(world: World) -> None:
     worker = world.worker()
     offer = world.running_task(worker)
-    pauses = []
+    pauses: list[
+        tuple[float, float]
+    ] = []  # at least, at most: the answer came between two looks at the clock
     for attempt in (1, 2, 3, 4):
         before = datetime.now().astimezone()
         answer = worker.report(offer, "failed", failure_class="agent_error", error="the disk is gone")
+        after = datetime.now().astimezone()
         task = world.task(offer["task_id"])
         if attempt == 4:
             assert answer.json["new_status"] == task["status"] == "failed"
             break
         assert answer.json["new_status"] == task["status"] == "queued"
         assert (task["worker_id"], task["attempts_made"], task["ended_at"]) == (None, attempt, None)
-        pauses.append((datetime.fromisoformat(task["not_before"]) - before).total_seconds())
+        until = datetime.fromisoformat(task["not_before"]) - timedelta(seconds=2000 * (attempt - 1))
+        pauses.append(((until - after).total_seconds(), (until - before).total_seconds()))
         later(2000)
-        pauses[-1] -= 2000 * (attempt - 1)
         offer = worker.take()
         assert offer["attempt"] == attempt + 1
         worker.sync(held=[offer["attempt_id"]])
-    for pause, meant in zip(pauses, (10, 20, 40), strict=True):
-        assert meant * 0.79 <= pause <= meant * 1.21 + 2
+    for (least, most), meant in zip(pauses, (10, 20, 40), strict=True):
+        assert meant * 0.79 <= most
+        assert least <= meant * 1.21
     task = world.task(offer["task_id"])
     assert [attempt["status"] for attempt in task["attempts"]] == ["failed"] * 4
     assert terminal_events(world, offer["task_id"]) == ["task_failed"]

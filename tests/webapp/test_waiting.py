@@ -304,5 +304,5 @@ def test_a_wake_up_of_the_housekeeper_finds_due_retries(
     until(long_poll.parked_workers)
     later(10)
     Housekeeper(world.app).step()
-    offers = answer.result(4).json["offers"]
+    offers = answer.result(15).json["offers"]
     assert [row["task_id"] for row in offers] == [offer["task_id"]]
