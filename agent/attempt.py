@@ -76,6 +76,7 @@ class Attempt:
         data: dict[str, Any] | None = None,
         entry: Entry | None = None,
         tool: Tool | None = None,
+        refusal: Ending | None = None,
     ) -> None:
         self.offer = offer
         self.wish = Wish()
@@ -85,6 +86,7 @@ class Attempt:
         self._workshop = workshop
         self._tool = tool or tools.registry().get(offer.tool)
         self._data = data  # what `data_url` returns, where the offer brought it
+        self._refusal = refusal  # how it ends because this agent doesn't start it
         self._entry = entry  # of an earlier agent, whose attempt this goes on with
         self.report_not_before = 0.0
         self._rejections = 0
@@ -132,7 +134,7 @@ class Attempt:
         log.info("task %s started (%s)", self.offer.task_id, self.offer.tool, extra=self._names())
         self._workshop.pump.follow(self.log)
         try:
-            outcome = self._work()
+            outcome = self._refusal or self._work()
         except Exception as error:
             log.exception("task %s: an error that nobody expected", self.offer.task_id)
             orphans.end_all(self.attempt_id, None)
@@ -216,6 +218,7 @@ class Attempt:
 
     def _conclude(self, outcome: Ending) -> None:
         self.report = self._report_of(outcome)
+        self._admit_missing(self._missing(self.log.sent))
         if not self.is_repeatable:
             self._workshop.spool.put(self.report)
         what = outcome.status if outcome.error is None else f"{outcome.status}: {outcome.error}"
@@ -245,13 +248,9 @@ class Attempt:
         return {name: value for name, value in report.items() if value is not None}
 
     def restore(self, report: dict[str, Any]) -> None:
-        """It ended in an earlier session: take up its report. Bytes of the log that a power cut took aren't
-        claimed."""
+        """It ended in an earlier session: take up its report, with what that says of the log. What is gone from
+        here since, the server may have already."""
         self.report = report
-        if self.place.output.exists():
-            self.report["log_size"], self.report["log_sha256"] = self.log.checksum()
-        else:
-            self._leave_log_unchecked()
 
     def report_body(self) -> dict[str, Any]:
         """The report as it is sent, with what is left of the log."""
@@ -268,6 +267,7 @@ class Attempt:
         self._rejections += 1
         if next_offset is not None:
             self.log.sent = next_offset
+            self._admit_missing(self._missing(next_offset))
         if self._rejections == MAX_REJECTIONS:
             log.warning("task %s: the server's log is not ours; reported without", self.offer.task_id)
             self.log.is_refused = True
@@ -275,6 +275,25 @@ class Attempt:
             self.report = {key: value for key, value in (self.report or {}).items() if key in REQUIRED}
             self.report_not_before = clock.now() + retry.around(REJECTED_S * (self._rejections - 4))
         self.flush(whole=True)
+
+    def _missing(self, stored: int) -> int:
+        """Bytes that the server, which has `stored`, can't get any more; or that it has and that are gone from here."""
+        here, claimed = self.log.source.size(), (self.report or {}).get("log_size")
+        if claimed is None or stored < here:
+            return 0
+        return int(claimed) - stored if stored < claimed else stored - here
+
+    def _admit_missing(self, missing: int) -> None:
+        """Or the server could only reject the report for ever. A cancelled task stays what it is."""
+        if missing == 0:
+            return
+        report = self.report or {}
+        log.warning("task %s: %s bytes of its log are missing", self.offer.task_id, missing)
+        if report.get("status") != "cancelled":
+            report.update(ending.log_incomplete(missing, report.get("error")))
+        self._leave_log_unchecked()
+        if not self.is_repeatable:
+            self._workshop.spool.put(report)
 
     def _leave_log_unchecked(self) -> None:
         for name in ("log_size", "log_sha256"):

@@ -86,6 +86,16 @@ def offer_lost(error: str) -> Ending:
     return Ending("failed", None, error, "offer_lost")
 
 
+def log_incomplete(missing: int, error: str | None) -> dict[str, str]:
+    """What a report says instead where the log on the worker was lost; `error` is what it said before."""
+    lost = f"{missing} bytes of its log are missing: the file on the worker is gone or was cut short"
+    return {
+        "status": "failed",
+        "failure_class": "log_incomplete",
+        "error": lost if error is None else f"{lost}; it ended with: {error}",
+    }
+
+
 def not_started(code: int, error: str) -> Ending:
     return Ending("failed", code, error, "exit_code")
 
