@@ -15,6 +15,8 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.agent.fake_control import FakeControl
+
 Json = dict[str, Any]
 NO_ORDERS: Json = {"offers": [], "cancel": [], "unknown": []}
 
@@ -67,6 +69,7 @@ class FakeServer:
         self.judge_chunk: Callable[[FakeAttempt, int, bytes], Answer | None] = lambda *_: None
         self.unknown: set[str] = set()
         self.stream: list[str] = []
+        self.control: FakeControl | None = None  # without one the socket's address is a 404
         self.most_parked = 0
         self._parked = 0
         self._newest = 0
@@ -91,6 +94,14 @@ class FakeServer:
     # What a test says.
 
     def submit(self, tool: str, task_input: Json, *, fetch: bool = False, **more: Any) -> FakeAttempt:
+        attempt = self.known(tool, task_input, fetch=fetch, **more)
+        with self.lock:
+            self._queue.append(attempt)
+            self.lock.notify_all()
+        return attempt
+
+    def known(self, tool: str, task_input: Json, *, fetch: bool = False, **more: Any) -> FakeAttempt:
+        """An attempt that the server knows of and doesn't offer by itself."""
         task_id, attempt_id = str(uuid.uuid4()), str(uuid.uuid4())
         offer = {
             "task_id": task_id,
@@ -108,8 +119,6 @@ class FakeServer:
         attempt = FakeAttempt(offer, data)
         with self.lock:
             self.attempts[attempt_id] = attempt
-            self._queue.append(attempt)
-            self.lock.notify_all()
         return attempt
 
     def offer_again(self, attempt: FakeAttempt) -> None:
@@ -292,6 +301,10 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             size = int(self.headers.get("Content-Length") or 0)
             content = self.rfile.read(size)
             headers = {name.lower(): value for name, value in self.headers.items()}
+            if server.control is not None and headers.get("upgrade") == "websocket":
+                server.control.serve(self.connection, self.path, headers)
+                self.close_connection = True
+                return
             answer = server.answer(self.command, self.path, headers, content)
             body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
             self.send_response(answer.status)
