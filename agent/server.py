@@ -58,6 +58,7 @@ class Server:
         self.worker_id = worker_id
         self._api_key = api_key
         self._local = threading.local()
+        self._breaks = 0  # how often a connection failed
 
     def register(self, body: dict[str, Any]) -> dict[str, Any]:
         """→ `{worker_id, api_key, status, code}`"""
@@ -110,13 +111,20 @@ class Server:
                 allow_redirects=False,  # requests would carry the worker key along to any host
             )
         except (OSError, HTTPError, ValueError) as error:
+            self._breaks += 1
             raise Unreachable(_shortly(error)) from error
         return _answer(response)
 
     def _session(self) -> requests.Session:
+        """This thread's. Where one connection broke, those that others keep open for later may be as dead, and each would
+        cost its own time-out: then everybody dials anew."""
         session: requests.Session | None = getattr(self._local, "session", None)
+        if session is not None and self._local.breaks != self._breaks:
+            session.close()
+            session = None
         if session is None:
             session = self._local.session = requests.Session()
+            self._local.breaks = self._breaks
             session.auth = _no_auth
             session.headers["User-Agent"] = f"garageswarm-agent/{__version__}"
             session.headers["Accept"] = "application/json"

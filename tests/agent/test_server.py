@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent import retry
 from agent.server import Refused, Server, Unreachable
 from tests.agent.fake_server import Answer, FakeServer, problem
+from tests.faults.proxy import Proxy
 
 
 @pytest.fixture
@@ -108,3 +111,22 @@ def test_delays_grow_to_a_cap_with_full_jitter() -> None:
 def test_what_the_server_asks_for_is_waited_in_any_case() -> None:
     assert 30 <= retry.delay_s(1, cap_s=5, retry_after_s=30) <= 31
     assert retry.delay_s(1, retry_after_s=10**9) <= 3601
+
+
+def test_where_one_connection_breaks_every_thread_dials_anew(server: FakeServer) -> None:
+    """What others keep open for later may be half-open too, and each would cost its own time-out."""
+    proxy = Proxy(int(server.url.rpartition(":")[2]))
+    proxy.pass_on()
+    agent = Server(proxy.url, "w-1", "gsw_key")
+    body: dict[str, Any] = {"held": [], "reports": [], "accepting": False, "slots": 1}
+    with ThreadPoolExecutor(1) as other:
+        for _ in range(2):
+            other.submit(agent.sync, body, 0).result()
+        assert proxy.connections == 1, "one that works is used again"
+        proxy.lose_reply(lambda *_: True)
+        with pytest.raises(Unreachable):
+            agent.sync(body, 0)
+        for _ in range(2):
+            other.submit(agent.sync, body, 0).result()
+    assert proxy.connections == 3
+    proxy.close()
