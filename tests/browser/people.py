@@ -33,10 +33,10 @@ class Session:
         assert answer.status_code == 302, answer.text
 
     def post(self, path: str, page: str = "/settings", **fields: Any) -> requests.Response:
-        found = CSRF.search(self.http.get(self.url + page, timeout=20).text)
+        found = CSRF.search(self.http.get(self.url + page, timeout=40).text)
         assert found, f"{page} has no form"
         data = {"csrf_token": found[1], **fields}
-        return self.http.post(self.url + path, data=data, allow_redirects=False, timeout=20)
+        return self.http.post(self.url + path, data=data, allow_redirects=False, timeout=40)
 
     def add_member(self, name: str, role: str) -> str:
         """Returns the first password."""

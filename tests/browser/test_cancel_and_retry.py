@@ -19,7 +19,7 @@ def test_a_running_task_is_cancelled_through_the_dialog_that_says_what_is_lost(
 ) -> None:
     page = visits.page("operator")
     watcher = visits.page("viewer")
-    task_id = stack.submit("echo begun; sleep 60", name="long walk")
+    task_id = stack.submit("echo begun; sleep 300", name="long walk")
     for each in (page, watcher):
         tasks.open_task(each, task_id)
         expect(each.locator("#L1")).to_contain_text("begun")

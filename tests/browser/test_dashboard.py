@@ -23,7 +23,7 @@ def test_the_counters_follow_a_task_from_waiting_to_its_failure(visits: Visits, 
     failed = page.locator("#stat-failed .stat-n").inner_text().split()[0]
     waits = stack.submit(name="waits", labels={"gpu": "none-has-this"})
     expect(page.locator("#stat-waiting .stat-n")).to_have_text("1")
-    runs = stack.submit("sleep 60", name="shown as running")
+    runs = stack.submit("sleep 300", name="shown as running")
     expect(page.locator("#stat-running .stat-n")).to_contain_text(re.compile("^1"))
     expect(page.locator("#running")).to_contain_text("shown as running")
     expect(page.locator("#nav-tasks .count")).to_contain_text("1")

@@ -7,7 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser import tasks
 from tests.browser.people import Visits
-from tests.stack import Stack
+from tests.stack import Stack, eventually
 
 pytestmark = pytest.mark.browser
 
@@ -40,7 +40,7 @@ def test_the_first_stop_skips_to_the_content(visits: Visits, stack: Stack) -> No
     page.keyboard.press("Tab")
     new = page.locator("#main").get_by_role("link", name="New task")
     expect(new).to_be_focused()
-    assert has_ring(new)
+    eventually(lambda: has_ring(new), what="a ring around it")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="New task")).to_be_visible()
 
@@ -57,7 +57,7 @@ def test_a_task_is_submitted_without_a_mouse(visits: Visits, stack: Stack) -> No
 
 def test_a_dialog_opens_with_enter_holds_the_focus_and_gives_it_back(visits: Visits, stack: Stack) -> None:
     page = visits.page("operator")
-    tasks.open_task(page, stack.submit("sleep 60"))
+    tasks.open_task(page, stack.submit("sleep 300"))
     expect(tasks.pill(page)).to_have_text("Running")
     stop = page.get_by_role("link", name="Cancel…")
     tab_to(page, stop)
@@ -69,6 +69,7 @@ def test_a_dialog_opens_with_enter_holds_the_focus_and_gives_it_back(visits: Vis
     expect(dialog).to_be_hidden()
     expect(stop).to_be_focused()
     page.keyboard.press("Enter")
+    expect(dialog).to_be_visible()
     tab_to(page, dialog.get_by_role("button", name="Cancel the task"), 4)
     page.keyboard.press("Enter")
     expect(tasks.pill(page)).to_have_text("Cancelled")

@@ -24,7 +24,7 @@ OUTAGE = f"{SOCKETS}|Response Status Error|status of (401|403|502|503)|^htmx:(af
 
 @pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Its server is stopped and killed, and is always there again when a test ends."""
+    """Its server is stopped and killed, and is always there again when the next test begins."""
     with running_stack(tmp_path_factory.mktemp("mortal")) as started:
         started.start_agent()
         yield started
@@ -32,6 +32,8 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def mortal_page(mortal: Stack, new_visits: Callable[[People], Visits]) -> Page:
+    if server_of(mortal).process.poll() is not None:  # an earlier test failed while it was away
+        mortal.start_server()
     visits = new_visits(People(mortal))
     visits.expect_noise(OUTAGE)
     return visits.page("admin")

@@ -19,7 +19,7 @@ CHANGES = """[...document.querySelectorAll("form, [formaction]")]
 
 
 def pages_of(stack: Stack) -> list[str]:
-    task_id = stack.submit("sleep 60", name="somebody’s")
+    task_id = stack.submit("sleep 300", name="somebody’s")
     stack.running(task_id)
     return [
         "/",

@@ -10,11 +10,12 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import tasks
 from tests.browser.people import SOCKETS, People, Visits
-from tests.stack import Stack
+from tests.stack import Stack, eventually
 
 pytestmark = pytest.mark.browser
 # Kept over the navigation to the sign-in page.
-KEEP_CLOSE_CODE = """document.addEventListener("htmx:wsClose", ({ detail }) => {
+KEEP_CLOSE_CODE = """document.addEventListener("htmx:wsOpen", () => { sessionStorage.isOpen = "yes"; });
+document.addEventListener("htmx:wsClose", ({ detail }) => {
   sessionStorage.closedWith = detail.event.code;
 });"""
 CLOSED = f"{SOCKETS}|status of 40[13]|Response Status Error"
@@ -63,14 +64,14 @@ def test_a_token_is_shown_once_works_and_stops_working_when_revoked(visits: Visi
     page.get_by_role("button", name="Make a token").click()
     token = page.locator("#token").inner_text()
     headers = {"Authorization": f"Bearer {token}"}
-    assert requests.get(f"{stack.url}/api/v1/tasks", headers=headers, timeout=10).status_code == 200
+    assert requests.get(f"{stack.url}/api/v1/tasks", headers=headers, timeout=40).status_code == 200
     page.goto("/settings/tokens")
     assert token not in page.content()
     page.get_by_role("row").filter(has_text="nightly backup").get_by_role("link", name="Revoke…").click()
     expect(page.get_by_role("dialog")).to_contain_text("Programs that use it get 401 at once.")
     page.get_by_role("button", name="Revoke it").click()
     expect(page.locator(".toast")).to_contain_text("The token is revoked.")
-    assert requests.get(f"{stack.url}/api/v1/tasks", headers=headers, timeout=10).status_code == 401
+    assert requests.get(f"{stack.url}/api/v1/tasks", headers=headers, timeout=40).status_code == 401
     audit = visits.page("admin")
     audit.goto("/settings/audit")
     for action in ("token.create", "token.revoke"):
@@ -111,7 +112,7 @@ def test_a_removed_member_is_out_of_every_open_page(visits: Visits, people: Peop
     theirs = visits.page(people.newcomer("goner", "operator"))
     theirs.add_init_script(KEEP_CLOSE_CODE)
     theirs.goto("/tasks")
-    expect(theirs.locator("#task-rows")).to_be_visible()
+    eventually(lambda: theirs.evaluate("sessionStorage.isOpen") == "yes", what="the page's socket to open")
     page = visits.page("admin")
     page.goto("/settings/members")
     page.get_by_role("row").filter(has_text="goner").get_by_role("link", name="Remove…").click()
@@ -126,7 +127,7 @@ def test_who_loses_a_role_loses_its_buttons_in_the_open_page(
 ) -> None:
     visits.expect_noise(CLOSED)
     theirs = visits.page(people.newcomer("demoted", "operator"))
-    tasks.open_task(theirs, stack.submit("sleep 60"))
+    tasks.open_task(theirs, stack.submit("sleep 300"))
     expect(theirs.get_by_role("link", name="Cancel…")).to_be_visible()
     page = visits.page("admin")
     page.goto("/settings/members")

@@ -21,7 +21,7 @@ def test_sign_in_submit_read_the_log_and_cancel(visits: Visits, people: People, 
     page.get_by_label("Password").fill(people.admin.password)
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("link", name="New task").first.click()
-    page.get_by_label("Script").fill("seq 1 3; echo findme; sleep 60")
+    page.get_by_label("Script").fill("seq 1 3; echo findme; sleep 300")
     page.get_by_role("button", name="Submit task").click()
     expect(page).to_have_url(re.compile(r"/tasks/[0-9a-f-]{36}$"))
     task_id = page.url.rsplit("/", 1)[1]

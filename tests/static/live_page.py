@@ -85,7 +85,7 @@ class LivePage:
             self._socket.close(code)
 
     def wait_for_socket(self) -> None:
-        assert self.opened.acquire(timeout=10), "no socket was opened"
+        assert self.opened.acquire(timeout=40), "no socket was opened"
 
     def _talk(self, socket: ServerConnection) -> None:
         self._socket = socket
