@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.world import World, at_once, later, problem
+from webapp import clock
 
 TERMINAL = {"task_completed", "task_failed", "task_cancelled"}
 
@@ -326,6 +327,17 @@ def test_what_a_report_says_is_what_people_read(world: World) -> None:
     assert task["summary"] == attempt["error"] == "<b>took too long</b>"
     last = world.events(offer["task_id"])[-1]
     assert (last["type"], last["failure_class"], last["duration_ms"]) == ("task_failed", "timeout", 1234)
+
+
+def test_an_attempt_that_says_it_took_for_ever_began_when_it_was_given_out(world: World) -> None:
+    worker = world.worker()
+    world.queued_task()
+    offer = worker.take()
+    assert worker.report(offer, execution_time_ms=2**53).status_code == 200
+    attempt = world.task(offer["task_id"])["attempts"][0]
+    [stored] = [row for row in world.rows("attempts") if row["id"] == offer["attempt_id"]]
+    assert attempt["execution_time_ms"] == 2**53
+    assert attempt["started_at"] == clock.wire(clock.from_ms(stored["created_at"]))
 
 
 NONSENSE: dict[str, list[Any]] = {

@@ -44,7 +44,7 @@ class Ending:
         if self.outcome == "failed":
             return (self.error or self.failure_class or "failed")[:1000]
         lines = [line.strip() for line in (self.output or "").splitlines() if line.strip()]
-        return lines[-1][:1000] if lines else None
+        return (lines[-1] if lines else self.error or "")[:1000] or None
 
 
 def end_attempt(task: Row[Any], ending: Ending) -> str:
@@ -56,7 +56,7 @@ def end_attempt(task: Row[Any], ending: Ending) -> str:
     now = clock.now()
     retry_at = _retry_at(task, ending, now)
     new_status = "queued" if retry_at else ending.outcome
-    began_at = now - timedelta(milliseconds=ending.execution_time_ms or 0)
+    began_at = _began_at(ending, task.created_at, now)
     ids = {"of_attempt_id": task.attempt_id, "task_id": task.id}
     moved = run(
         statements.QUEUE_AGAIN if retry_at else statements.END_TASK,
@@ -85,6 +85,12 @@ def end_attempt(task: Row[Any], ending: Ending) -> str:
     _tell(task, new_status, [*happened, _event(task, new_status, ending)])
     after_commit(lambda: bus.wake(worker_topic(task.worker_id)))
     return new_status
+
+
+def _began_at(ending: Ending, given_at: datetime, now: datetime) -> datetime:
+    """For an attempt that never said when: by how long it took, but not before it was given out, whatever the agent says."""
+    took = timedelta(milliseconds=ending.execution_time_ms or 0)
+    return now - min(took, max(now - given_at, timedelta(0)))
 
 
 def _judge_worker(task: Row[Any], ending: Ending) -> None:

@@ -188,6 +188,7 @@ REPORTED = (
         attempts.c.worker_id,
         attempts.c.number,
         attempts.c.status,
+        attempts.c.created_at,
         attempts.c.ended_at,
         attempts.c.lease_expires_at,
         attempts.c.report_digest,
