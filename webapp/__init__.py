@@ -31,6 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         errors,
         instance,
         journal,
+        leadership,
         live,
         routing,
         security,
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     limiter.init_app(app)
     sock.init_app(app)
 
+    leadership.init_app(app)
     live.init_app(app)
     auth.init_app(app)
     workers.init_app(app)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from webapp import clock
+from webapp import clock, leadership
 from webapp.auth import audit, sessions
 from webapp.config import Settings
 from webapp.database import release
@@ -30,6 +30,7 @@ class Job:
     name: str
     every_s: float
     run: Callable[[], object]
+    in_each_process: bool = False  # about what this process has in memory
     due_at: float = 0.0
 
 
@@ -43,24 +44,35 @@ class Housekeeper:
         self.looked_at = clock.now()
         self.patience_s = settings.lease_s
         self.jobs = [
-            Job("dispatch", 1, dispatch.wake_for_queue),
+            Job("dispatch", 1, dispatch.wake_for_queue, in_each_process=True),
             Job("queue timeouts", 10, lost.end_waited_too_long),
             Job("lost attempts", 5, lambda: self._end_lost(settings)),
-            Job("presence", 60, presence.save),
+            Job("presence", 60, presence.save, in_each_process=True),
             Job("pending workers", 600, lambda: service.forget_pending(settings.pending_hours)),
             Job("sessions", 3600, sessions.forget_expired),
             Job("retention", 3600, lambda: remove_old(settings)),
             Job("leftover logs", 60, lambda: self._sweep(settings)),
         ]
         self.leftovers = retention.Sweep()
+        self.leads = False
+        self.lead = Job("leadership", 0, self._look_who_leads)
 
     def step(self) -> None:
         self._notice_a_gap()
-        for job in self.jobs:
-            if clock.monotonic() >= job.due_at:
-                job.due_at = clock.monotonic() + job.every_s
-                if self._do(job) is True:
-                    job.due_at = clock.monotonic() + SOON_S
+        due = [job for job in self.jobs if clock.monotonic() >= job.due_at]
+        if any(not job.in_each_process for job in due):
+            self._do(self.lead)
+        for job in due:
+            job.due_at = clock.monotonic() + job.every_s
+            if (job.in_each_process or self.leads) and self._do(job) is True:
+                job.due_at = clock.monotonic() + SOON_S
+
+    def _look_who_leads(self) -> None:
+        """One process does what is about all of them. Whoever takes over gives agents their chance first, too."""
+        led, self.leads = self.leads, False
+        self.leads = leadership.of_this_process().is_held()
+        if self.leads and not led:
+            self.started_at = clock.monotonic()
 
     def _notice_a_gap(self) -> None:
         """A lid that was closed, a paused machine: leases ran on while nobody could renew them."""

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from tests.services import PostgresServer
 from tests.world import World, copy_of, migrate, settings_for
-from webapp import clock, create_app
+from webapp import clock, create_app, leadership
 from webapp.config import Settings
 from webapp.extensions import db
 
@@ -97,6 +97,7 @@ def new_world(new_settings: Callable[..., Settings]) -> Iterator[Callable[..., W
     for world in made:
         with world.app.app_context():
             db.session.remove()
+            leadership.of_this_process().resign()
             db.engine.dispose()
 
 
