@@ -126,6 +126,18 @@ class PostgresServer:
                 self._process.wait(timeout=30)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def crash(self) -> None:
+        """All its processes at once, without a checkpoint, as when the machine fails."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(timeout=30)
+
+    def start_again(self) -> None:
+        """On the same port and folder, after `crash`."""
+        self._process = self._launch()
+        if not self._is_up():
+            raise RuntimeError((self.folder / "log").read_text(errors="replace"))
+
     def url(self, database: str) -> str:
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -156,7 +156,13 @@ class Stack:
         except (requests.ConnectionError, requests.Timeout):
             return False
 
-    def start_agent(self, name: str = "agent-1", join: bool = True, **settings: object) -> Process:
+    def start_agent(
+        self,
+        name: str = "agent-1",
+        join: bool = True,
+        environment: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> Process:
         """An agent with its own storage. With `join` it has a join token and is approved at once."""
         storage = self.folder / name
         environment = {
@@ -165,6 +171,7 @@ class Stack:
             "AGENT_NAME": name,
             "AGENT_SLOTS": "4",
             **{f"AGENT_{key.upper()}": str(value) for key, value in settings.items()},
+            **(environment or {}),
         }
         if join and not (storage / "identity.json").exists():
             environment["AGENT_JOIN_TOKEN"] = self.flask("create-join-token").splitlines()[-1]
