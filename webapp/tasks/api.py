@@ -15,10 +15,10 @@ from webapp.auth.guards import me, token_required
 from webapp.errors import Conflict, NotFound
 from webapp.live import events
 from webapp.live.answers import EventList
-from webapp.tasks import listing, logs, placements, retention, service, waiting
+from webapp.tasks import force, listing, logs, placements, retention, service, waiting
 from webapp.tasks.access import attempt_of, task_for, writable_task_for
 from webapp.tasks.answers import AttemptAnswer, TaskAnswer, TaskList, TaskRow, TaskShown, ToolList
-from webapp.tasks.schemas import Changes, EventQuery, LogQuery, Submission, TaskQuery
+from webapp.tasks.schemas import Changes, EventQuery, ForceFinish, LogQuery, Submission, TaskQuery
 from webapp.workers import tools
 
 if TYPE_CHECKING:
@@ -73,6 +73,21 @@ def cancel(task_id: str) -> Response:
     """A queued one ends now; a running one when its agent has ended it."""
     task = writable_task_for(me(), task_id)
     service.cancel(me(), task)
+    return jsonify(as_wire(task_for(me(), task_id)))
+
+
+@blueprint.post("/tasks/<id:task_id>/force-finish")
+@token_required("admin")
+@documented(
+    "Force-finish a task", body=ForceFinish, is_body_optional=True, answer=TaskAnswer, errors=(Conflict,)
+)
+def force_finish(task_id: str) -> Response:
+    """The last resort, where a worker will never answer: the task ends as cancelled, now. The worker may still be running
+    it; when it calls again it is told to stop, and what it reports is only kept as a note.
+    """
+    task = writable_task_for(me(), task_id)
+    said = parse(ForceFinish) if request.get_data(cache=True) else ForceFinish()
+    force.force_finish(me(), task, said.reason)
     return jsonify(as_wire(task_for(me(), task_id)))
 
 

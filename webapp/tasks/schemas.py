@@ -87,6 +87,14 @@ class Changes(Body):
     input: dict[str, Any] | None = None
 
 
+class ForceFinish(Body):
+    """Why nobody waits for the worker any more."""
+
+    model_config = example(reason="the machine was sold")
+
+    reason: Annotated[str, Field(max_length=500), AfterValidator(one_line)] = ""
+
+
 class Content(AgentBody):
     """Bytes in JSON: as text, or in base64 where they aren't UTF-8."""
 

@@ -13,10 +13,11 @@ from webapp.errors import Conflict, NotFound
 from webapp.live import events
 from webapp.live.bus import organisation_topic, task_topic
 from webapp.live.views import LiveView, Scope
-from webapp.tasks import ansi, dispatch, listing, logs, logview, placements, retention, service, waiting
+from webapp.tasks import ansi, dispatch, force, listing, logs, logview, placements, retention, service, waiting
 from webapp.tasks.access import attempt_of, task_for, writable_task_for
 from webapp.tasks.pages import blueprint
 from webapp.tasks.rules import FAILURE_HELPS, TERMINAL
+from webapp.tasks.schemas import ForceFinish
 from webapp.workers import tools
 
 if TYPE_CHECKING:
@@ -188,6 +189,19 @@ def cancel(task_id: str) -> Response:
     try:
         service.cancel(me(), found)
         flash("Cancelled." if was_waiting else "The worker is told to stop it.")
+    except Conflict as error:
+        flash(error.detail)
+    return redirect(url_for("tasks.task", task_id=task_id))
+
+
+@blueprint.post("/tasks/<id:task_id>/force-finish")
+@signed_in("admin")
+def force_finish(task_id: str) -> Response:
+    found = writable_task_for(me(), task_id)
+    said = ForceFinish(reason=request.form.get("reason", ""))
+    try:
+        force.force_finish(me(), found, said.reason)
+        flash("Force-finished. Its worker may still be running it, until it calls and is told to stop.")
     except Conflict as error:
         flash(error.detail)
     return redirect(url_for("tasks.task", task_id=task_id))
