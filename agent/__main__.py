@@ -26,6 +26,7 @@ log = logging.getLogger("agent")
 
 REFUSED, BAD_CONFIG, IN_USE = 1, 2, 3
 CANCEL_S = 8.0
+GOODBYE_S = 2.0
 _LOOK_S = 0.02
 _COLLECT_S = 30.0
 
@@ -116,6 +117,8 @@ def _wind_down(session: Session, signals: Signals, drain_s: float) -> None:
         log.info("cancelling")
         session.cancel_all()
         _wait(session, signals, CANCEL_S, until_count=3)
+    if session.is_idle:
+        session.part(GOODBYE_S)
     session.end()
 
 

@@ -34,6 +34,7 @@ class Config:
     join_token: str | None = None
     drain_s: float = 10.0
     disk_floor_bytes: int = 2 * 1024**3  # 0: no floor at all
+    jobs_bytes: int = 20 * 1024**3  # what `jobs` may take before leftovers are removed; 0: anything
     has_control_socket: bool = True
 
 
@@ -59,9 +60,8 @@ def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         jobs=Path(environ.get("AGENT_JOBS_WORKSPACE") or storage / "jobs").expanduser().absolute(),
         join_token=chosen.join_token or environ.get("AGENT_JOIN_TOKEN") or None,
         drain_s=_number("AGENT_DRAIN_S", environ.get("AGENT_DRAIN_S"), 10, low=0, high=86_400),
-        disk_floor_bytes=_number(
-            "AGENT_DISK_FLOOR_BYTES", environ.get("AGENT_DISK_FLOOR_BYTES"), 2 * 1024**3, low=0, high=2**62
-        ),
+        disk_floor_bytes=_bytes("AGENT_DISK_FLOOR_BYTES", environ, 2 * 1024**3),
+        jobs_bytes=_bytes("AGENT_JOBS_BYTES", environ, 20 * 1024**3),
         has_control_socket=_flag(environ, "AGENT_CONTROL", default="1"),
     )
 
@@ -141,6 +141,10 @@ def _number(name: str, text: str | None, default: int, low: int = 1, high: int =
     if not re.fullmatch(r"[0-9]{1,19}", text) or not low <= int(text) <= high:
         raise BadConfig(f"{name} must be a whole number from {low} to {high}, not {text!r}")
     return int(text)
+
+
+def _bytes(name: str, environ: Mapping[str, str], default: int) -> int:
+    return _number(name, environ.get(name), default, low=0, high=2**62)
 
 
 def default_slots() -> int:

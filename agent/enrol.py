@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from agent import identity, retry
+from agent import identity, retry, tools
 from agent.config import Config
 from agent.identity import Identity
+from agent.probes import Prober
 from agent.server import Server, Unreachable
 from agent.session import describe
 
@@ -23,7 +24,7 @@ def enrol(config: Config, me: Identity, sleep: Callable[[float], None] = time.sl
     """
     server = Server(config.server_url)
     body = {
-        **describe(config),
+        **describe(config, Prober(tools.registry().values()).now()),
         "name": config.name,
         "machine_id": me.machine_id,
         "nonce": me.nonce,

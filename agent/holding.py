@@ -25,8 +25,8 @@ class Crew(Protocol):
     def situation(self) -> dict[str, Any]:
         """What every sync says: session_id, boot_id, slots, plan_limit, metrics."""
 
-    def is_able(self) -> bool:
-        """Whether this machine can take new work at all."""
+    def unable(self) -> str:
+        """Why this machine can take no new work; empty where it can."""
 
 
 class Holding:

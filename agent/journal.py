@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from contextlib import suppress
@@ -28,6 +29,7 @@ class Entry:
     pid: int | None = None
     start_time: int | None = None
     started_at: float | None = None
+    secrets: list[str] = field(default_factory=list)  # of the task: what isn't sent of its log
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ class Place:
             durable.set_aside(self.journal, str(error))
             return None
 
+    @property
+    def is_set_aside(self) -> bool:
+        """Its journal was damaged: it may have run, so it never shall again."""
+        return self.journal.with_name(f"{self.journal.name}.bad").exists()
+
     def exit_code(self) -> int | None:
         """None as long as the wrapper hasn't written it; it does so with one short write."""
         try:
@@ -118,12 +125,28 @@ class Place:
             self.work.rmdir()
             self.path.rmdir()
         except OSError:
-            shutil.rmtree(self.path, ignore_errors=True)
+            _remove_tree(self.path)
+
+
+def _remove_tree(path: Path) -> None:
+    """Also with folders that their task made read-only, as some caches are."""
+    shutil.rmtree(path, ignore_errors=True)
+    for folder, _, _ in os.walk(path):
+        with suppress(OSError):
+            Path(folder).chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _checked(content: dict[str, Any]) -> Entry:
     """Raises TypeError or ValueError."""
-    for name, kinds in (("offer", (dict,)), ("task", (dict,)), ("pid", (int, NoneType))):
+    for name, kinds in (
+        ("offer", (dict,)),
+        ("task", (dict,)),
+        ("pid", (int, NoneType)),
+        ("secrets", (list,)),
+    ):
         if not isinstance(content.get(name), kinds):
             raise TypeError(f"{name} is missing or of a wrong kind")
+    if not all(isinstance(one, str) for one in content["secrets"]):
+        raise TypeError("secrets are not all strings")
     return Entry(**content)

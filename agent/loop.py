@@ -37,6 +37,7 @@ PENDING = "urn:garageswarm:error:worker-pending"
 ANSWERED = frozenset({200, 400, 409})  # a report that got one of these is done with
 # Its log isn't all there, or something of it makes no sense to the server.
 REJECTED = frozenset({412, 413, 422})
+STOPPING, DRAINED = "draining: the agent is stopping", "draining: the server asked for it"
 ORDERS = ("offers", "reported", "cancel", "unknown")
 TOO_MUCH = frozenset({400, 413, 422})
 
@@ -49,9 +50,14 @@ class Call:
     sent_at: float
     held: list[Attempt]
     reports: list[Attempt]
-    is_accepting: bool
-    is_declaring: bool
+    refusing: str  # why no new work is taken; empty where it is
+    declares: int
     has_news: bool
+
+    @property
+    def is_last(self) -> bool:
+        """Only says goodbye: there is nothing to wait for."""
+        return self.refusing == STOPPING and not self.held
 
 
 class Loop:
@@ -76,12 +82,14 @@ class Loop:
         self._hollow = 0  # answers in a row that said nothing and came too soon
         self._is_urgent = False  # there is news that doesn't wait for a better moment
         self._report_limit = MAX_REPORTS
-        self._has_declared = False
+        self._facts = 1  # counts what there was to declare in this session
+        self._declared = 0  # so much of it has the server taken in
         self._is_stopping = False  # by a signal here
         self._is_over = False
         # Told of each change of what is held, for the control socket's heartbeat.
         self.when_changed: Callable[[], None] = lambda: None
         self.is_known = threading.Event()  # the server has answered this session
+        self.has_parted = threading.Event()  # it was told, as far as it can be, that nothing more is taken
 
     # Told by others.
 
@@ -105,9 +113,17 @@ class Loop:
             self._held.pop(attempt.attempt_id, None)
             self._tell()
 
+    def redeclare(self) -> None:
+        """What this agent is or can do has changed."""
+        with self._changed:
+            self._facts += 1
+            self._tell()
+
     def stop_accepting(self) -> None:
         with self._changed:
             self._is_stopping = True
+            if self._not_before > clock.now():  # there is nobody to be told now
+                self.has_parted.set()
             self._tell()
 
     def end(self) -> None:
@@ -123,7 +139,7 @@ class Loop:
         """What is held now, and the body that says so: for the control socket."""
         with self._changed:
             held = list(self._held.values())
-            return held, self._said(held, is_accepting=self._is_accepting())
+            return held, self._said(held, self._refusing())
 
     def pushed(self, order: Callable[[Holding], None]) -> None:
         """Something that came down the control socket."""
@@ -155,7 +171,9 @@ class Loop:
         if call is None:
             return False
         try:
-            answer = self._server.sync(self._body(call), WAIT_S if call.number > FIRST else 0.0)
+            answer = self._server.sync(
+                self._body(call), 0.0 if call.number == FIRST or call.is_last else WAIT_S
+            )
         except (Unreachable, Refused) as error:
             self._failed(call, error)
         except BaseException:
@@ -199,13 +217,15 @@ class Loop:
             sent_at=clock.now(),
             held=list(self._held.values()),
             reports=self._pick_reports(),
-            is_accepting=self._is_accepting(),
-            is_declaring=not self._has_declared,
+            refusing=self._refusing(),
+            declares=0 if self._declared == self._facts else self._facts,
             has_news=has_news,
         )
 
-    def _is_accepting(self) -> bool:
-        return not self._is_stopping and not self._holding.is_drained and self._crew.is_able()
+    def _refusing(self) -> str:
+        if self._is_stopping:
+            return STOPPING
+        return DRAINED if self._holding.is_drained else self._crew.unable()
 
     def _pick_reports(self) -> list[Attempt]:
         picked: list[Attempt] = []
@@ -224,15 +244,16 @@ class Loop:
 
     def _body(self, call: Call) -> dict[str, Any]:
         return {
-            **self._said(call.held, is_accepting=call.is_accepting),
-            **(self._crew.declaration() if call.is_declaring else {}),
+            **self._said(call.held, call.refusing),
+            **(self._crew.declaration() if call.declares else {}),
             "reports": [attempt.report_body() for attempt in call.reports],
         }
 
-    def _said(self, held: list[Attempt], *, is_accepting: bool) -> dict[str, Any]:
+    def _said(self, held: list[Attempt], refusing: str) -> dict[str, Any]:
         return {
             **self._crew.situation(),
-            "accepting": is_accepting,
+            "accepting": not refusing,
+            **({"not_accepting": refusing} if refusing else {}),
             "held": [attempt.attempt_id for attempt in held],
         }
 
@@ -240,9 +261,9 @@ class Loop:
 
     def _answered(self, call: Call, answer: dict[str, Any]) -> None:
         with self._changed:
-            self._close_call()
+            self._close_call(call)
             self._failures = 0
-            self._has_declared = True
+            self._declared = max(self._declared, call.declares)
             self._report_limit = min(2 * self._report_limit, MAX_REPORTS)
             self._notices.connected()
             self._holding.renew(call.held, answer, call.sent_at)
@@ -253,7 +274,9 @@ class Loop:
             self._pace(call, is_new=is_new)
         self.is_known.set()
 
-    def _close_call(self) -> None:
+    def _close_call(self, call: Call) -> None:
+        if call.refusing == STOPPING:
+            self.has_parted.set()
         self._in_flight -= 1
         self._changed.notify_all()
 
@@ -316,7 +339,7 @@ class Loop:
 
     def _failed(self, call: Call, error: Unreachable | Refused) -> None:
         with self._changed:
-            self._close_call()
+            self._close_call(call)
             for attempt in call.reports:
                 self._ready[attempt.attempt_id] = attempt
             if call.reports:

@@ -119,7 +119,7 @@ class Gauges:
         self._cpu = cpu_seconds()
         self._read_at = float("-inf")
         self._metrics: dict[str, float] = {}
-        self.is_disk_low = False
+        self.disk_low = ""  # what is wrong with it, in words
 
     def metrics(self) -> dict[str, float]:
         """`{cpu_percent, memory_percent, disk_free_bytes, load_1m}`"""
@@ -149,5 +149,11 @@ class Gauges:
             disk = shutil.disk_usage(self._jobs)
         except OSError:
             return 0
-        self.is_disk_low = self._floor > 0 and disk.free < max(self._floor, disk.total // 20)
+        wanted = max(self._floor, disk.total // 20)
+        is_low = self._floor > 0 and disk.free < wanted
+        self.disk_low = f"disk low: {_gib(disk.free)} free of {_gib(wanted)} wanted" if is_low else ""
         return disk.free
+
+
+def _gib(size: int) -> str:
+    return f"{size / 1024**3:.1f} GiB"

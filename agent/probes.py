@@ -95,12 +95,24 @@ class Prober:
     def __init__(self, tools: Iterable[Tool], look_s: float = LOOK_S) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._look_s = look_s
+        self._looking = threading.Lock()
         self._busy: dict[str, threading.Thread] = {}
         self._fresh: dict[str, Finding] = {}
         self.found: Mapping[str, Finding] = {}
 
+    def now(self) -> Mapping[str, Finding]:
+        """What was found the last time, or is now, the first time."""
+        with self._looking:
+            if not self.found:
+                self._look()
+            return self.found
+
     def look(self) -> bool:
-        """→ whether anything is otherwise than before. One call at a time."""
+        """→ whether anything is otherwise than before."""
+        with self._looking:
+            return self._look()
+
+    def _look(self) -> bool:
         until = clock.now() + self._look_s
         path = environment.base()["PATH"]
         for name, tool in self._tools.items():

@@ -5,25 +5,30 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent import __version__, durable, machine, orphans, tools
+from agent import __version__, durable, ending, leftovers, machine, orphans, tools
 from agent.attempt import Attempt, Workshop
 from agent.config import MAX_SLOTS, Config
 from agent.control import Control
+from agent.ending import Ending
 from agent.identity import Identity
 from agent.journal import SAFE_ID, Place
 from agent.loop import IN_FLIGHT, Loop
 from agent.notices import Notices
 from agent.offer import BadOffer, Offer
 from agent.pool import Pool
+from agent.probes import Prober, declarations
 from agent.pump import Pump
 from agent.server import Server
 from agent.spool import Ended, Spool
+from agent.tools import Finding
 
 log = logging.getLogger("agent")
+
+ROUND_S = 600.0
 
 
 class Session:
@@ -35,6 +40,9 @@ class Session:
         self._boot_id = machine.boot_id()
         self._gauges = machine.Gauges(config.jobs, config.disk_floor_bytes)
         self._was_disk_low = False
+        self._is_stopping = False
+        self._is_over = threading.Event()
+        self._prober = Prober(tools.registry().values())
         self._spool = Spool(config.storage / "spool")
         self._ended = Ended(config.storage / "ended")
         self._cleaners = Pool("clean", 1)
@@ -58,9 +66,38 @@ class Session:
             threading.Thread(target=self.loop.run, name=f"sync-{number}", daemon=True).start()
         if self._config.has_control_socket:
             threading.Thread(target=self._control.run, name="control", daemon=True).start()
+        threading.Thread(target=self._make_rounds, name="rounds", daemon=True).start()
+
+    def _make_rounds(self) -> None:
+        work = self.sweep  # the tools were looked at for the first sync
+        while not self._is_over.is_set():
+            try:
+                work()
+            except Exception:
+                log.exception("an error that nobody expected")
+            self._is_over.wait(ROUND_S)
+            work = self.make_round
+
+    def make_round(self) -> None:
+        """What is looked at now and then: the tools, and the room that earlier sessions take."""
+        if self._prober.look():
+            self.loop.redeclare()
+        self.sweep()
+
+    def sweep(self) -> None:
+        leftovers.sweep(
+            self._config.jobs,
+            self._config.jobs_bytes,
+            lambda: {attempt.attempt_id for attempt in self.loop.held()},
+        )
 
     def drain(self) -> None:
+        self._is_stopping = True
         self.loop.stop_accepting()
+
+    def part(self, seconds: float) -> None:
+        """Wait so long at most until the server knows that nothing more is taken."""
+        self.loop.has_parted.wait(seconds)
 
     def cancel_all(self) -> None:
         for attempt in self.loop.held():
@@ -68,6 +105,7 @@ class Session:
             attempt.wish.hurry()
 
     def end(self) -> None:
+        self._is_over.set()
         self.loop.end()
 
     @property
@@ -90,9 +128,18 @@ class Session:
         if offer.attempt_id in self._ended:
             return None
         data = raw.get("data")
-        attempt = Attempt(self._workshop, offer, data=data if isinstance(data, dict) else None)
+        data = data if isinstance(data, dict) else None
+        attempt = Attempt(self._workshop, offer, data=data, refusal=self._refusal())
         self._slots.submit(attempt.run)
         return attempt
+
+    def _refusal(self) -> Ending | None:
+        """How an offer ends that had been made before the server heard that no more is taken. It is the worker's
+        already, so that passing over it would keep the task waiting until it counts as lost."""
+        if self._is_stopping:
+            return ending.offer_lost("the agent was stopping and did not start this")
+        reason = self.unable()
+        return ending.disk_low(f"not started: {reason}") if reason else None
 
     def clean(self, attempts: list[Attempt]) -> None:
         """Remembered at once, because an older answer may still offer them; their files can wait a moment."""
@@ -106,7 +153,7 @@ class Session:
         self._pump.watch(attempt_ids)
 
     def declaration(self) -> dict[str, Any]:
-        return describe(self._config)
+        return describe(self._config, self._prober.now())
 
     def situation(self) -> dict[str, Any]:
         return {
@@ -117,17 +164,17 @@ class Session:
             "metrics": self._gauges.metrics(),
         }
 
-    def is_able(self) -> bool:
-        """Not with a disk that is nearly full: tasks would fail half-way."""
+    def unable(self) -> str:
+        """With a disk that is nearly full, tasks would fail half-way."""
         self._gauges.metrics()
-        is_low = self._gauges.is_disk_low
+        is_low = bool(self._gauges.disk_low)
         if is_low != self._was_disk_low:
             self._was_disk_low = is_low
             where = self._config.jobs
             log.warning(
                 "%s", f"disk of {where} is nearly full: no new work" if is_low else f"{where} has room again"
             )
-        return not is_low
+        return self._gauges.disk_low
 
     # What an earlier session left.
 
@@ -157,22 +204,21 @@ class Session:
             attempt = Attempt(self._workshop, offer, entry=entry)
             self.loop.hold(attempt)
             self._adopted.append(attempt)
-        elif place.journal.with_name("journal.json.bad").exists():
-            # It may have run, so it never shall again; what still runs of it nobody can watch any more.
+        elif place.is_set_aside:  # what still runs of it nobody can watch any more
             self._ended.add(path.name)
             orphans.end_all(path.name, None)
         else:
             place.remove()  # without a journal nothing was started
 
 
-def describe(config: Config) -> dict[str, Any]:
-    """What this agent is: for register, and for the first sync of each session."""
+def describe(config: Config, found: Mapping[str, Finding]) -> dict[str, Any]:
+    """What this agent is: for register, for the first sync of each session, and when what was found is another."""
     return {
         "hostname": machine.host_name(),
         "platform": machine.describe(),
         "agent_version": __version__,
         "labels": config.labels,
-        "tools": [tool.declaration() for tool in tools.registry().values()],
+        "tools": declarations(tools.registry().values(), found),
     }
 
 
