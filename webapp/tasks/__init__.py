@@ -6,7 +6,18 @@ from flask import Flask
 def init_app(app: Flask) -> None:
     from webapp import templating
     from webapp.live import views as live
-    from webapp.tasks import agent_api, api, exchange, listing, lock_api, lost, pages, task_pages, waiting
+    from webapp.tasks import (
+        agent_api,
+        api,
+        exchange,
+        listing,
+        lock_api,
+        lock_pages,
+        lost,
+        pages,
+        task_pages,
+        waiting,
+    )
     from webapp.tasks import new_pages as _  # noqa: F401 - its routes hang on the blueprint of pages
     from webapp.workers import pages as worker_pages
     from webapp.workers import service, state, sync
@@ -17,7 +28,7 @@ def init_app(app: Flask) -> None:
         service.after_revoke.append(lost.release_worker)
     templating.counters["running"] = listing.running_count
     worker_pages.add_panel(pages.WORKER_PANEL)
-    for view in (pages.DASHBOARD, pages.TASKS, task_pages.TASK):
+    for view in (pages.DASHBOARD, pages.TASKS, task_pages.TASK, lock_pages.LOCKS):
         live.register(view)
     for module in (api, agent_api, lock_api, pages):
         app.register_blueprint(module.blueprint)

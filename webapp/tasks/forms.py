@@ -106,6 +106,7 @@ def from_task(tool: Tool, task: Task) -> TaskForm:
         "silence": _minutes(wish.no_output_timeout_s),
         "max_retries": str(wish.max_retries),
         "priority": str(wish.priority),
+        "locks": " ".join(wish.locks),
         "on_lost": wish.on_lost,
     }
     return form
@@ -289,8 +290,9 @@ def _where(values: Mapping[str, str], errors: list[dict[str, str]]) -> dict[str,
 
 
 def _advanced(values: Mapping[str, str], errors: list[dict[str, str]]) -> dict[str, Any]:
-    """Numbers that stay out when their field is empty, so that the defaults hold."""
+    """Numbers that stay out when their field is empty, so that the defaults hold; and the names of locks."""
     said: dict[str, Any] = {"on_lost": values.get("on_lost") or "fail"}
+    said["locks"] = values.get("locks", "").replace(",", " ").split()
     for name, wanted, read in (
         ("timeout", "timeout_s", _seconds),
         ("silence", "no_output_timeout_s", _seconds),

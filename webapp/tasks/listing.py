@@ -10,6 +10,7 @@ from sqlalchemy.orm import joinedload
 from webapp.extensions import db
 from webapp.tasks.models import Attempt, Task
 from webapp.tasks.rules import ACTIVE
+from webapp.workers.models import Worker
 
 
 @dataclass(frozen=True)
@@ -81,3 +82,11 @@ def ended_on(worker_id: str, limit: int) -> Sequence[Task]:
     """What ended on a worker, newest first."""
     query = select(Task).where(Task.worker_id == worker_id, Task.ended_at.is_not(None))
     return db.session.scalars(query.order_by(Task.id.desc()).limit(limit)).all()
+
+
+def failed_in_row(worker_id: str) -> Sequence[Task]:
+    """Whose attempts failed last on a worker for reasons of the machine's, as far as they are still here."""
+    worker = db.session.get(Worker, worker_id)
+    if worker is None or not worker.failures_in_row:
+        return []
+    return db.session.scalars(select(Task).where(Task.id.in_(worker.failures_in_row)).order_by(Task.id)).all()

@@ -170,6 +170,7 @@ def _of_worker(worker_id: str) -> dict[str, Any]:
     return {
         "held_tasks": listing.held_by(worker_id),
         "history": listing.ended_on(worker_id, HISTORY_ROWS),
+        "failed_here": listing.failed_in_row(worker_id),
         "worker_id": worker_id,
     }
 

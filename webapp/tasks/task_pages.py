@@ -13,7 +13,19 @@ from webapp.errors import Conflict, NotFound
 from webapp.live import events
 from webapp.live.bus import organisation_topic, task_topic
 from webapp.live.views import LiveView, Scope
-from webapp.tasks import ansi, dispatch, force, listing, logs, logview, placements, retention, service, waiting
+from webapp.tasks import (
+    ansi,
+    dispatch,
+    force,
+    listing,
+    lock_list,
+    logs,
+    logview,
+    placements,
+    retention,
+    service,
+    waiting,
+)
 from webapp.tasks.access import attempt_of, task_for, writable_task_for
 from webapp.tasks.pages import blueprint
 from webapp.tasks.rules import FAILURE_HELPS, TERMINAL
@@ -34,7 +46,6 @@ def _context(scope: Scope) -> dict[str, Any]:
     attempt = attempt_of(task, scope.args.get("attempt"))
     status = task.shown_status
     title = f"{TITLES.get(status, status.capitalize())}: {task.name[:80]}"
-    waits = waiting.reasons(task)
     return {
         **templating.frame(scope, "tasks", title, FAVICONS.get(status, "idle")),
         "task": task,
@@ -43,8 +54,9 @@ def _context(scope: Scope) -> dict[str, Any]:
         "is_silent": _is_silent(task),
         "is_over": task.status in TERMINAL,
         "failure_helps": FAILURE_HELPS,
-        "waits": waits,
-        "waits_because": waiting.summary(waits) if task.status == "queued" else "",
+        "why": waiting.why(task),
+        "held_locks": lock_list.held_by(task.attempt_id),
+        "wanted": placements.wanted(task.placement_id),
         "output": _own_output(attempt),
         "events": events.newest(task_topic(task.id), EVENT_ROWS),
     }
@@ -122,7 +134,6 @@ def task(task_id: str) -> str:
         hits=_hits(window, find),
         tool=tool,
         has_original=bool(found.retry_of) and listing.is_kept(me().organisation_id, str(found.retry_of)),
-        wanted=placements.wanted(found.placement_id),
         inputs=_inputs(found, tool.schema if tool else {}),
     )
 

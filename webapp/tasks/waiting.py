@@ -1,6 +1,9 @@
 """Why a queued task waits, worker by worker."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from sqlalchemy import func, select
 
@@ -8,6 +11,7 @@ from webapp import clock
 from webapp.extensions import db
 from webapp.tasks import lock_list, placements
 from webapp.tasks.answers import WaitsAnswer
+from webapp.tasks.lock_list import Obstacle
 from webapp.tasks.models import Attempt, Placement, Task
 from webapp.tasks.rules import mismatches
 from webapp.workers import presence
@@ -15,40 +19,83 @@ from webapp.workers.access import workers_of
 from webapp.workers.models import Worker
 from webapp.workers.state import status_of
 
-Because = tuple[str, str]  # a reason, and what a person could do about it
+# What keeps a worker from taking a task; `own`: nothing of the worker's.
+Kind = Literal["never", "pending", "silent", "draining", "quarantined", "refuses", "own", "busy", "free"]
+
+
+class Because(NamedTuple):
+    """A reason, and what a person could do about it."""
+
+    kind: Kind
+    reason: str
+    remedy: str
 
 
 @dataclass(frozen=True)
 class Waits:
-    """One worker's reason, and what a person could do about it. `can_ever`: only time is missing."""
+    """One worker's reason."""
 
     worker: Worker
     status: str
-    reason: str
-    remedy: str
-    can_ever: bool
+    because: Because
+
+    @property
+    def can_ever(self) -> bool:
+        """Only time, or a person, is missing."""
+        return self.because.kind != "never"
 
     def as_wire(self) -> WaitsAnswer:
-        return {"worker_id": self.worker.id, "worker": self.worker.name, "reason": self.reason}
+        return {"worker_id": self.worker.id, "worker": self.worker.name, "reason": self.because.reason}
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why a task waits, for its page: a sentence or two, the lock that holds it up, and each worker's reason."""
+
+    words: str
+    obstacle: Obstacle | None
+    rows: list[Waits]
+
+
+def why(task: Task) -> Why | None:
+    """None for a task that doesn't wait."""
+    if task.status != "queued":
+        return None
+    obstacle = lock_list.obstacle(task)
+    rows = _rows(task, obstacle)
+    able = [(row.worker.name, row.because.kind) for row in rows if row.can_ever]
+    is_free = any(kind == "own" for _, kind in able)
+    if is_free and _is_early(task):
+        return Why("The pause before its next try isn’t over yet. It starts by itself.", None, rows)
+    if is_free:
+        return Why("", obstacle, rows)  # the lock is all there is to say
+    return Why(summary(able, len(rows)), obstacle if able else None, rows)
 
 
 def reasons(task: Task) -> list[Waits]:
     """Empty for a task that doesn't wait, or where there is no worker at all."""
-    if task.status != "queued":
-        return []
+    return _rows(task, lock_list.obstacle(task)) if task.status == "queued" else []
+
+
+def _rows(task: Task, obstacle: Obstacle | None) -> list[Waits]:
     held = held_counts(task.organisation_id)
-    own = _own_obstacle(task)
+    own = _own_obstacle(task, obstacle)
     workers = [worker for worker in workers_of(task.organisation_id) if worker.status != "revoked"]
-    found = [_reason(task, worker, held.get(worker.id, 0), own) for worker in workers]
+    found = [_waits(task, worker, held.get(worker.id, 0), own) for worker in workers]
     return sorted(found, key=lambda waits: (not waits.can_ever, waits.worker.name))
 
 
-def _own_obstacle(task: Task) -> Because | None:
+def _is_early(task: Task) -> bool:
+    return bool(task.not_before and task.not_before > clock.now())
+
+
+def _own_obstacle(task: Task, obstacle: Obstacle | None) -> Because | None:
     """What keeps the task itself from being taken, whoever would take it."""
-    if task.not_before and task.not_before > clock.now():
-        return "Matches. The next try is due later", "Wait"
-    obstacle = lock_list.obstacle(task)
-    return (f"Matches. {_sentence(obstacle)}", "Wait, or look at the page Locks") if obstacle else None
+    if _is_early(task):
+        return Because("own", "Matches. The next try is due later", "Wait")
+    if obstacle is None:
+        return None
+    return Because("own", f"Matches. {_sentence(obstacle.words)}", "Wait, or look at the page Locks")
 
 
 def held_counts(organisation_id: str) -> dict[str, int]:
@@ -62,16 +109,16 @@ def held_counts(organisation_id: str) -> dict[str, int]:
     return {row.worker_id: row.held for row in db.session.execute(query)}
 
 
-def _reason(task: Task, worker: Worker, held: int, own: Because | None) -> Waits:
+def _waits(task: Task, worker: Worker, held: int, own: Because | None) -> Waits:
     status = status_of(worker, held)
     never = mismatches(placements.wanted(task.placement_id), placements.offered_by(worker))
     if never:
         remedy = "Ask for other labels, or change this worker"
-        return Waits(worker, status, _sentence("; ".join(never)), remedy, False)
-    reason, remedy = (
+        return Waits(worker, status, Because("never", _sentence("; ".join(never)), remedy))
+    because = (
         _STATUS_REASONS.get(status) or _agents_no(worker) or own or _no_room(task, worker, held) or _SOON
     )
-    return Waits(worker, status, reason, remedy, True)
+    return Waits(worker, status, because)
 
 
 def _agents_no(worker: Worker) -> Because | None:
@@ -79,20 +126,21 @@ def _agents_no(worker: Worker) -> Because | None:
     if refusal is None:
         return None
     words = refusal or "it takes no more work"
-    return f"Matches, but its agent says: {words}", "Look at that machine"
+    return Because("refuses", f"Matches, but its agent says: {words}", "Look at that machine")
 
 
 def _no_room(task: Task, worker: Worker, held: int) -> Because | None:
     if held >= worker.capacity:
-        return f"Matches. Busy: {held} of {worker.capacity} slots in use", "Wait, or give it more slots"
+        in_use = f"Matches. Busy: {held} of {worker.capacity} slots in use"
+        return Because("busy", in_use, "Wait, or give it more slots")
     slot_class = placements.wanted(task.placement_id).slot_class
     if slot_class == "task":
         return None
     used = _held_of_class(worker, slot_class)
     if slot_class == "plan" and used >= worker.plan_limit:
-        return f"Matches. Busy: {used} of {worker.plan_limit} plans run", "Wait"
+        return Because("busy", f"Matches. Busy: {used} of {worker.plan_limit} plans run", "Wait")
     if slot_class == "exclusive" and used:
-        return "Matches. Busy with another task that must be alone of its kind", "Wait"
+        return Because("busy", "Matches. Busy with another task that must be alone of its kind", "Wait")
     return None
 
 
@@ -107,13 +155,15 @@ def _held_of_class(worker: Worker, slot_class: str) -> int:
     return db.session.scalar(query) or 0
 
 
-_SOON: Because = ("Matches, and takes it in a moment", "Wait")
+_SOON = Because("free", "Matches, and takes it in a moment", "Wait")
+_SILENT = Because("silent", "Doesn’t answer", "Look whether the machine is awake and its agent runs")
 _STATUS_REASONS: dict[str, Because] = {
-    "pending": ("Waits for approval", "An admin approves it"),
-    "offline": ("Doesn’t answer", "Look whether the machine is awake and its agent runs"),
-    "unreachable": ("Doesn’t answer", "Look whether the machine is awake and its agent runs"),
-    "draining": ("Matches, but is draining: it takes no more work", "Resume it"),
-    "quarantined": (
+    "pending": Because("pending", "Waits for approval", "An admin approves it"),
+    "offline": _SILENT,
+    "unreachable": _SILENT,
+    "draining": Because("draining", "Matches, but is draining: it takes no more work", "Resume it"),
+    "quarantined": Because(
+        "quarantined",
         "Matches, but is quarantined after infrastructure failures in a row",
         "Wait, or look what is wrong with it and resume it",
     ),
@@ -124,15 +174,42 @@ def _sentence(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def summary(waits: list[Waits]) -> str:
-    """One sentence for the page."""
-    if not waits:
+# ---- the summary
+
+# What one worker does, what several do, and what follows where all are like that: {one} is "it" or "one of them".
+_SAID: dict[str, tuple[str, str, str]] = {
+    "busy": ("is busy", "are busy", "It starts by itself as soon as {one} has room."),
+    "silent": ("doesn’t answer", "don’t answer", "It starts by itself as soon as {one} answers."),
+    "draining": ("is draining", "are draining", "It starts when an admin resumes {one}."),
+    "quarantined": ("is quarantined", "are quarantined", "It starts by itself when {one} comes back."),
+    "pending": ("waits for approval", "wait for approval", "It starts when an admin approves {one}."),
+    "refuses": (
+        "takes no new work",
+        "take no new work",
+        "It starts by itself as soon as {one} takes work again.",
+    ),
+}
+
+
+def summary(able: Sequence[tuple[str, Kind]], asked: int) -> str:
+    """Of those that could ever take it (name, what keeps it), of so many that were asked: a sentence or two."""
+    if not asked:
         return "There is no worker yet. Add one, and it starts by itself."
-    able = [row for row in waits if row.can_ever]
     if not able:
         return (
             "No worker that is here could ever take it. Change what it asks for, or add a worker that has it."
         )
+    free = [name for name, kind in able if kind == "free"]
+    if free:
+        return f"{free[0]} is free, and takes it in a moment."
+    kinds = Counter(kind for _, kind in able)
+    if len(kinds) > 1:
+        parts = [f"{count} {_SAID[kind][count > 1]}" for kind, count in kinds.most_common()]
+        listed = f"{', '.join(parts[:-1])} and {parts[-1]}"
+        return f"{len(able)} workers could take it: {listed}. It starts by itself as soon as one of them can."
+    name, kind = able[0]
+    one, several, follows = _SAID[kind]
     if len(able) == 1:
-        return f"Only {able[0].worker.name} could take it. It starts by itself as soon as that worker can."
-    return f"{len(able)} workers could take it. It starts by itself as soon as one of them can."
+        return f"Only {name} could take it, and it {one}. {follows.format(one='that worker')}"
+    whole = "Both" if len(able) == 2 else f"All {len(able)}"
+    return f"{whole} workers that could take it {several}. {follows.format(one='one of them')}"

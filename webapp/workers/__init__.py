@@ -6,6 +6,7 @@ from flask import Flask
 def init_app(app: Flask) -> None:
     from webapp import templating
     from webapp.live import views as live
+    from webapp.workers import announce_pages as _  # noqa: F401 - its routes hang on the blueprint of pages
     from webapp.workers import api, control_api, join_pages, listing, pages
 
     templating.counters["pending"] = listing.pending_count

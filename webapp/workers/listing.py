@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from webapp import clock
 from webapp.workers import presence, state
 from webapp.workers.access import workers_of
 from webapp.workers.models import Worker
@@ -39,7 +40,25 @@ class Shown:
 
     @property
     def is_up(self) -> bool:
+        """It takes work, or will when it has room."""
         return self.status in ("online", "busy")
+
+    @property
+    def answers(self) -> bool:
+        """Its agent is there, whether or not it may have more work."""
+        return self.is_up or self.status in ("draining", "quarantined")
+
+    @property
+    def back_at(self) -> datetime | None:
+        """When its quarantine ends; None where it isn't in one."""
+        until = self.worker.quarantined_until
+        return until if until and until > clock.now() and self.worker.status == "approved" else None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why its agent takes no new work, in its own words. One that drains says so too: that is no news."""
+        words = presence.refusal(self.worker) if self.answers and self.status != "draining" else None
+        return None if words is None else words or "it doesn’t say why"
 
 
 def shown(worker: Worker, held: int | None = None) -> Shown:
@@ -91,3 +110,12 @@ def known_machines(rows: Sequence[Shown]) -> dict[str, Worker]:
     known = {row.worker.machine_id: row.worker for row in rows if row.worker.status != "pending"}
     pending = [row.worker for row in rows if row.worker.status == "pending"]
     return {worker.id: known[worker.machine_id] for worker in pending if worker.machine_id in known}
+
+
+def announced(rows: Sequence[Shown]) -> dict[str, list[Worker]]:
+    """{text: the workers that show it}: what was said last and not taken back."""
+    found: dict[str, list[Worker]] = {}
+    for row in rows:
+        if row.worker.announcement:
+            found.setdefault(row.worker.announcement, []).append(row.worker)
+    return found

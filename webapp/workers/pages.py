@@ -23,7 +23,7 @@ from webapp.workers.schemas import WorkerChange
 
 blueprint = Blueprint("workers", __name__)
 
-STATUSES = ("pending", "online", "busy", "unreachable", "offline", "revoked")
+STATUSES = ("pending", "online", "busy", "draining", "quarantined", "unreachable", "offline", "revoked")
 FILTERS = ("q", "status", "label")
 AUDIT_ROWS = 10
 BULK_LIMIT = 200
@@ -42,14 +42,18 @@ def _list_context(scope: Scope) -> dict[str, Any]:
         "pending": [row for row in rows if row.status == "pending"],
         "known_machines": listing.known_machines(rows),
         "rows": [row for row in found if row.status != "pending" or scope.args.get("status")],
+        "announced": listing.announced(known),
         "slots_used": sum(row.held for row in known),
-        "slots": sum(row.worker.capacity for row in known if row.is_up),
+        "slots": sum(row.worker.capacity for row in known if row.answers),
     }
 
 
 WORKERS = LiveView(
     "workers",
-    ("_counts.html", "workers/_facts.html", "workers/_pending.html", "workers/_rows.html"),
+    (
+        "_counts.html",
+        *(f"workers/_{name}.html" for name in ("facts", "pending", "rows", "announced_all")),
+    ),
     _list_context,
     lambda scope: (organisation_topic(scope.organisation_id),),
 )
@@ -58,10 +62,15 @@ WORKERS = LiveView(
 @blueprint.get("/workers")
 @signed_in("viewer")
 def workers() -> str:
+    return list_page()
+
+
+def list_page(**values: Any) -> str:
     args = {name: request.args[name][:255] for name in FILTERS if request.args.get(name)}
     rows = listing.all_shown(me().organisation_id)
     labels = sorted({word for row in rows for word in listing.label_words(row.worker)})
-    return templating.live_page(WORKERS, "workers/list.html", args, labels=labels, statuses=STATUSES)
+    values = {"labels": labels, "statuses": STATUSES, "announce": {}, **values}
+    return templating.live_page(WORKERS, "workers/list.html", args, **values)
 
 
 @blueprint.post("/workers/approve")
@@ -74,6 +83,18 @@ def approve_many() -> Response:
 @signed_in("admin")
 def revoke_many() -> Response:
     return _each(service.revoke, "revoked")
+
+
+@blueprint.post("/workers/drain")
+@signed_in("admin")
+def drain_many() -> Response:
+    return _each(service.drain, "told to drain")
+
+
+@blueprint.post("/workers/resume")
+@signed_in("admin")
+def resume_many() -> Response:
+    return _each(service.resume, "resumed")
 
 
 def _each(act: Callable[..., None], done: str) -> Response:
@@ -104,7 +125,10 @@ class Panel:
 # Filled by create_app. Tasks come first, projects and workspaces hang theirs here too: workers name none of them.
 panels: list[Panel] = []
 
-_OWN_FRAGMENTS = ("_counts.html", "workers/_head.html", "workers/_gauges.html", "workers/_abilities.html")
+_OWN_FRAGMENTS = (
+    "_counts.html",
+    *(f"workers/_{name}.html" for name in ("head", "gauges", "abilities", "announced")),
+)
 
 
 def add_panel(panel: Panel) -> None:
@@ -139,10 +163,10 @@ def _worker_context(scope: Scope) -> dict[str, Any]:
 @blueprint.get("/workers/<id:worker_id>")
 @signed_in("viewer")
 def worker(worker_id: str) -> str:
-    return _worker_page(worker_id)
+    return worker_page(worker_id)
 
 
-def _worker_page(worker_id: str, **values: Any) -> str:
+def worker_page(worker_id: str, **values: Any) -> str:
     found = worker_for(me(), worker_id)
     form = {"name": found.name, "labels": labels_text(found.labels), "slots": found.capacity}
     return templating.live_page(
@@ -154,7 +178,7 @@ def _worker_page(worker_id: str, **values: Any) -> str:
         entries=audit.entries(found.organisation_id, limit=AUDIT_ROWS, target_id=found.id)
         if me().may("admin")
         else (),
-        **{"form": form, "errors": {}, **values},
+        **{"form": form, "errors": {}, "announce": {}, **values},
     )
 
 
@@ -184,6 +208,30 @@ def remove(worker_id: str) -> Response:
     return redirect(url_for("workers.workers"))
 
 
+@blueprint.post("/workers/<id:worker_id>/drain")
+@signed_in("admin")
+def drain(worker_id: str) -> Response:
+    found = worker_for(me(), worker_id)
+    service.drain(me(), found)
+    held = listing.shown(found).held
+    rest = (
+        f"it finishes {templating.plural(held, 'task')} and takes no more"
+        if held
+        else "it takes no more work"
+    )
+    return _done(f"{found.name} drains: {rest}.", worker_id)
+
+
+@blueprint.post("/workers/<id:worker_id>/resume")
+@signed_in("admin")
+def resume(worker_id: str) -> Response:
+    found = worker_for(me(), worker_id)
+    was_set_aside = listing.shown(found).back_at is not None
+    service.resume(me(), found)
+    end = " Its quarantine is over." if was_set_aside else ""
+    return _done(f"{found.name} takes work again.{end}", worker_id)
+
+
 @blueprint.post("/workers/<id:worker_id>/open")
 @signed_in("admin")
 def open_up(worker_id: str) -> Response:
@@ -209,7 +257,7 @@ def change(worker_id: str) -> Response | tuple[str, int]:
         service.change(me(), found, _wish(form, found.capacity))
     except Invalid as error:
         errors = {str(row["field"]).split(".")[0]: row["message"] for row in error.extra["errors"]}
-        return _worker_page(worker_id, form=form, errors=errors), 422
+        return worker_page(worker_id, form=form, errors=errors), 422
     return _done("Changed.", worker_id)
 
 

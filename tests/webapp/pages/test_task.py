@@ -104,7 +104,7 @@ def test_a_waiting_one_says_why_worker_by_worker(world: World) -> None:
     world.worker("gpu-box", labels={"gpu": "3060"})
     task_id = world.queued_task(labels={"gpu": None})
     words = text_of(world.browser("viewer").get(f"/tasks/{task_id}"))
-    assert "Why it waits 2 workers asked Only gpu-box could take it." in words
+    assert "Why it waits 2 workers asked Only gpu-box could take it, and it doesn’t answer." in words
     assert "Has no label gpu" in words
 
 
