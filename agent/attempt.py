@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from agent import clock, ending, inline, orphans, retry, tools
 from agent.ending import Ending, Why
 from agent.journal import Entry, Place
 from agent.logs import AttemptLog, FileSource, MemorySource
+from agent.mask import Masker
+from agent.masked import MaskedSource
 from agent.offer import BadOffer, Offer, task_of
 from agent.process_run import ProcessRun
 from agent.pump import Pump
+from agent.secret_forms import secrets_of
 from agent.server import Refused, Server, Unreachable
 from agent.spool import Spool
 from agent.tools import BadInput, InlineTool, ProcessTool, Stopped, Tool
@@ -65,6 +69,16 @@ class Lease:
         return self.renewed_at + max(self.seconds - FENCE_S, self.seconds * 3 / 4)
 
 
+@functools.lru_cache(maxsize=1)
+def _plain_masker(secret: str) -> Masker:
+    """Of attempts that have no secrets of their own: most, and it takes longer to make than many a task."""
+    return Masker([secret])
+
+
+class _Unexpected(Exception):
+    """Says what another error said, without the secrets in it."""
+
+
 class Attempt:
     """Held from the offer until its report is accepted. `run` is called once, on a thread of its own."""
 
@@ -96,8 +110,10 @@ class Attempt:
             self.lease.renewed_at = self.place.renewed_at() or entry.prepared_at
         self._run_s: float | None = None
         self._memory = MemorySource() if isinstance(self._tool, InlineTool) else None
-        source = FileSource(self.place.output) if self._memory is None else self._memory
-        self.log = AttemptLog(offer.task_id, offer.attempt_id, source, owner=self)
+        raw = FileSource(self.place.output) if self._memory is None else self._memory
+        self._masker = _plain_masker(workshop.server.secret)
+        self._masked = MaskedSource(raw)
+        self.log = AttemptLog(offer.task_id, offer.attempt_id, self._masked, owner=self)
 
     @property
     def attempt_id(self) -> str:
@@ -136,9 +152,11 @@ class Attempt:
         try:
             outcome = self._refusal or self._work()
         except Exception as error:
-            log.exception("task %s: an error that nobody expected", self.offer.task_id)
+            text = self._masker.text(f"{type(error).__name__}: {error}")
+            where = _Unexpected(text).with_traceback(error.__traceback__)
+            log.exception("task %s: an error that nobody expected", self.offer.task_id, exc_info=where)
             orphans.end_all(self.attempt_id, None)
-            outcome = ending.failure(f"the agent failed: {type(error).__name__}: {error}")
+            outcome = ending.failure(f"the agent failed: {text}")
         if self._run_s is None:
             self._run_s = clock.now() - started_at
         if self.wish.why is Why.ABANDONED:
@@ -148,11 +166,11 @@ class Attempt:
 
     def _work(self) -> Ending:
         try:
-            task = self._entry.task if self._entry else task_of(self._fetched())
+            task, secrets = self._task()
             if self._tool is None:
                 return ending.failure(f"this agent has no tool {self.offer.tool!r}")
             self._tool.check(task.get("input") or {})
-            return self._run_tool(self._tool, task)
+            return self._run_tool(self._tool, task, secrets)
         except BadInput as error:
             return ending.bad_input(f"input: {error}")
         except (BadOffer, Refused) as error:
@@ -162,7 +180,22 @@ class Attempt:
         except OSError as error:
             return ending.not_done("this machine could not run it", error)
 
-    def _run_tool(self, tool: Tool, task: dict[str, Any]) -> Ending:
+    def _task(self) -> tuple[dict[str, Any], list[str]]:
+        """The task and its secrets. Nothing of its log shows before they are known."""
+        if self._entry is not None:
+            task, secrets = self._entry.task, self._entry.secrets
+        else:
+            data = self._fetched()
+            task, secrets = task_of(data), secrets_of(data, self._tool.schema if self._tool else {})
+        self._know(secrets)
+        return task, secrets
+
+    def _know(self, secrets: list[str]) -> None:
+        if secrets:
+            self._masker = Masker([*secrets, self._workshop.server.secret])
+        self._masked.know(self._masker)
+
+    def _run_tool(self, tool: Tool, task: dict[str, Any], secrets: list[str]) -> Ending:
         if self.wish.why is not None and self._entry is None:
             raise Stopped
         if isinstance(tool, InlineTool) and self._memory is not None:
@@ -172,7 +205,7 @@ class Attempt:
         if not isinstance(tool, ProcessTool):
             raise TypeError(f"{tool.name} is neither a process nor an inline tool")
         run = ProcessRun(self.offer, self.place, self.wish, self._workshop.boot_id, self._deadlines)
-        outcome = run.resume(tool, self._entry) if self._entry else run.begin(tool, task)
+        outcome = run.resume(tool, self._entry) if self._entry else run.begin(tool, task, secrets)
         self._run_s = run.run_s
         return outcome
 
@@ -216,7 +249,14 @@ class Attempt:
 
     # Its report.
 
-    def _conclude(self, outcome: Ending) -> None:
+    def _conclude(self, raw_outcome: Ending) -> None:
+        self._masked.finish()
+        outcome = replace(
+            raw_outcome,
+            error=self._masker.value(raw_outcome.error),
+            data=self._masker.value(raw_outcome.data),
+            output=self._masker.value(raw_outcome.output),
+        )
         self.report = self._report_of(outcome)
         self._admit_missing(self._missing(self.log.sent))
         if not self.is_repeatable:
@@ -249,8 +289,12 @@ class Attempt:
 
     def restore(self, report: dict[str, Any]) -> None:
         """It ended in an earlier session: take up its report, with what that says of the log. What is gone from
-        here since, the server may have already."""
+        here since, the server may have already. Without the journal nobody knows its secrets: then it counts as gone."""
         self.report = report
+        entry = self.place.read_journal()
+        if entry is not None:
+            self._know(entry.secrets)
+        self._masked.finish()
 
     def report_body(self) -> dict[str, Any]:
         """The report as it is sent, with what is left of the log."""

@@ -1,7 +1,7 @@
 """An attempt's log: bytes by offset, and how far the server has them.
 
-The file is the truth. What masks secrets belongs between the file and these offsets: a source that reads
-masked bytes, because offsets, sizes and checksums all count what is sent.
+The file is the truth. Secrets are masked between the file and these offsets (agent.masked): offsets, sizes and
+checksums all count what is sent.
 """
 
 from __future__ import annotations

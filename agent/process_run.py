@@ -35,10 +35,11 @@ class ProcessRun:
         self._deadlines = deadlines
         self.run_s = 0.0  # how long the process took
 
-    def begin(self, tool: ProcessTool, task: dict[str, Any]) -> Ending:
+    def begin(self, tool: ProcessTool, task: dict[str, Any], secrets: list[str]) -> Ending:
         """A new attempt: its journal is durable before anything is started."""
         self._place.create()
-        entry = Entry(self._offer.to_dict(), task, self._boot_id, clock.now(), time.time())
+        offer = self._offer.to_dict()
+        entry = Entry(offer, task, self._boot_id, clock.now(), time.time(), secrets=secrets)
         self._place.write_journal(entry, is_new=True)
         return self._start(tool, entry)
 

@@ -60,6 +60,11 @@ class Server:
         self._local = threading.local()
         self._breaks = 0  # how often a connection failed
 
+    @property
+    def secret(self) -> str:
+        """What no log may show."""
+        return self._api_key
+
     def register(self, body: dict[str, Any]) -> dict[str, Any]:
         """→ `{worker_id, api_key, status, code}`"""
         return self._json("POST", "/api/v1/workers/register", body)
