@@ -50,7 +50,8 @@ class AttemptAnswer(TypedDict):
     result: Annotated[dict[str, Any] | None, Field(description="{output, data}, as the tool gave it")]
     metrics: dict[str, Any] | None
     execution_time_ms: int | None
-    log_size: Annotated[int, Field(description="Bytes of its log", ge=0)]
+    log_size: Annotated[int, Field(description="Bytes of its log, those that were left out too", ge=0)]
+    log_missing: Annotated[int, Field(description="Bytes left out of the middle of an over-long log", ge=0)]
     log_removed_at: Annotated[Time | None, Field(description="When retention removed the log")]
     notes: Annotated[list[str], Field(description="What came too late or from a former holder")]
     started_at: Time | None

@@ -18,6 +18,7 @@ from webapp.live.answers import EventList
 from webapp.tasks import force, listing, logs, placements, retention, service, waiting
 from webapp.tasks.access import attempt_of, task_for, writable_task_for
 from webapp.tasks.answers import AttemptAnswer, TaskAnswer, TaskList, TaskRow, TaskShown, ToolList
+from webapp.tasks.holes import Holes
 from webapp.tasks.schemas import Changes, EventQuery, ForceFinish, LogQuery, Submission, TaskQuery
 from webapp.workers import tools
 
@@ -26,14 +27,17 @@ if TYPE_CHECKING:
 
 blueprint = api_blueprint("tasks_api", __name__)
 
+# Of the holes of a log, in a header.
+DROPPED_SHOWN = 20
+
 
 class RangeNotThere(NotFound):
     """The log has no such range."""
 
     status, slug = 416, "range-not-there"
 
-    def __init__(self, size: int) -> None:
-        super().__init__(f"The log has {size} bytes.")
+    def __init__(self, size: int, why: str = "") -> None:
+        super().__init__(why or f"The log has {size} bytes.")
         self.headers = {"Content-Range": f"bytes */{size}"}
 
 
@@ -120,7 +124,9 @@ def retry(task_id: str) -> tuple[Response, int]:
     errors=(RangeNotThere, retention.LogGone),
 )
 def log(task_id: str) -> Response:
-    """The bytes as the task printed them; `Range` works."""
+    """The bytes as the task printed them; `Range` works. Bytes that were left out of an over-long log aren't in the answer:
+    `X-Log-Missing` says how many there are, `X-Log-Dropped` where. A part ends where they begin, or begins where they end.
+    """
     return log_response(task_for(me(), task_id))
 
 
@@ -130,15 +136,32 @@ def log_response(task: Task) -> Response:
     attempt = attempt_of(task, asked.attempt)
     retention.refuse_gone(attempt)
     size = attempt.log_size if attempt else 0
+    holes = logs.holes_of(attempt) if attempt else Holes()
     start, end, status = _asked_range(asked.offset, size)
+    if status == 206:
+        start, end = _first_part(holes, start, end, size)
     body: Iterator[bytes] = logs.stream(attempt.id, start, end) if attempt and start < end else iter(())
-    response = Response(stream_with_context(body), status, content_type="text/plain; charset=utf-8")
+    length = holes.kept(end) - holes.kept(start)
+    response = Response(
+        stream_with_context(logs.exactly(body, length)), status, content_type="text/plain; charset=utf-8"
+    )
     response.headers["Accept-Ranges"] = "bytes"
-    response.headers["Content-Length"] = str(end - start)
+    response.headers["Content-Length"] = str(length)
     response.headers["X-Log-Size"] = str(size)
+    response.headers["X-Log-Missing"] = str(attempt.log_missing if attempt else 0)
+    if dropped := holes.within(start, end)[:DROPPED_SHOWN]:
+        response.headers["X-Log-Dropped"] = ", ".join(f"{span.start}-{span.end}" for span in dropped)
     if status == 206:
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return response
+
+
+def _first_part(holes: Holes, start: int, end: int, size: int) -> tuple[int, int]:
+    """The first of the bytes that are asked for which lie side by side. Raises RangeNotThere where all were left out."""
+    part = holes.stretch(start, end)
+    if part.start >= part.end:
+        raise RangeNotThere(size, f"These bytes of the log were left out. It goes on at {part.start}.")
+    return part.start, part.end
 
 
 def _asked_range(offset: int, size: int) -> tuple[int, int, int]:
@@ -234,6 +257,7 @@ def _attempt(attempt: Attempt) -> AttemptAnswer:
         "metrics": attempt.metrics,
         "execution_time_ms": attempt.execution_time_ms,
         "log_size": attempt.log_size,
+        "log_missing": attempt.log_missing,
         "log_removed_at": clock.wire(attempt.log_removed_at),
         "notes": attempt.notes,
         "started_at": clock.wire(attempt.started_at),
