@@ -164,15 +164,18 @@
     location.replace(url);
   }
 
+  const isBefore = (one, other) => one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING;
   const lineNumber = (line) => Number(line.id.slice(1));
 
-  // Where the part begins that stays. A page that fell far behind gets only the log's end: what was before the hole goes.
+  // Where the part begins that stays. A page that fell far behind gets only the log's end: what was before the gap goes.
+  // Where the log itself leaves bytes out it says so, and the numbers may jump.
   function firstKept(lines) {
     const last = lines.length - 1;
     const start = Math.max(0, lines.length - MOST_LINES);
     if (lineNumber(lines[last]) - lineNumber(lines[start]) === last - start) return start;
     for (let at = last; at > start; at--) {
-      if (lineNumber(lines[at]) !== lineNumber(lines[at - 1]) + 1) return at;
+      const isHole = lines[at].previousElementSibling.matches(".is-hole");
+      if (!isHole && lineNumber(lines[at]) !== lineNumber(lines[at - 1]) + 1) return at;
     }
     return start;
   }
@@ -183,7 +186,7 @@
     const kept = firstKept(lines);
     const first = lines[kept];
     const was = kept && first.offsetTop;
-    lines.slice(0, kept).forEach((line) => line.remove());
+    if (kept) all(".ln", watchedLog).forEach((line) => isBefore(line, first) && line.remove());
     offerOlder(lineNumber(first));
     if (kept) watchedLog.scrollTop += first.offsetTop - was;    // what is being read stays where it is
   }

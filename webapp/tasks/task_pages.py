@@ -149,8 +149,7 @@ def _window(attempt: "Attempt | None") -> tuple[logview.Window, bool]:
         window = logview.around(attempt, line)
     else:
         return logview.tail(attempt), True
-    last = window.lines[-1].number if window.lines else 0
-    return window, last >= attempt.log_lines
+    return window, window.last >= attempt.log_lines
 
 
 def _line_number(name: str) -> int:
@@ -161,7 +160,8 @@ def _line_number(name: str) -> int:
 def _hits(window: logview.Window, find: str) -> set[int]:
     if not find:
         return set()
-    return {line.number for line in window.lines if find.lower() in line.html.striptags().lower()}
+    found = find.lower()
+    return {line.number for line in window.lines if line.number and found in line.html.striptags().lower()}
 
 
 def _inputs(task: "Task", schema: dict[str, Any]) -> list[dict[str, Any]]:
@@ -181,10 +181,10 @@ def _inputs(task: "Task", schema: dict[str, Any]) -> list[dict[str, Any]]:
 @blueprint.get("/tasks/<id:task_id>/log")
 @signed_in("viewer")
 def log(task_id: str) -> FlaskResponse:
-    """The whole log as it was sent, to keep."""
+    """The whole log as it was sent, to keep; a line says where bytes were left out."""
     attempt = attempt_of(task_for(me(), task_id), request.args.get("attempt"))
     retention.refuse_gone(attempt)
-    body = logs.stream(attempt.id, 0, attempt.log_size) if attempt and attempt.log_size else iter(())
+    body = logs.marked(attempt.id, attempt.log_size) if attempt and attempt.log_size else iter(())
     response = FlaskResponse(stream_with_context(body), content_type="text/plain; charset=utf-8")
     name = f"task-{task_id[:13]}-{attempt.number if attempt else 0}.log"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
