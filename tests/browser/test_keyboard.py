@@ -38,8 +38,9 @@ def test_the_first_stop_skips_to_the_content(visits: Visits, stack: Stack) -> No
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
     page.keyboard.press("Tab")
-    new = page.locator("#main").get_by_role("link", name="New task")
-    expect(new).to_be_focused()
+    expect(page.locator("#main a:visible").first).to_be_focused()
+    new = page.locator("#main").get_by_role("link", name="New task").first  # without tasks there is another
+    tab_to(page, new, 3)
     eventually(lambda: has_ring(new), what="a ring around it")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="New task")).to_be_visible()
