@@ -60,7 +60,7 @@
     if (detail.successful) detail.elt.closest("dialog[open]")?.close();
   });
 
-  // ---- Times: <time datetime data-relative>, <time datetime data-elapsed [data-until]> --------------------
+  // ---- Times: <time datetime data-relative>, <… data-elapsed [data-until]>, <… data-countdown> ------------
 
   // Told by the server's clock. A laptop that is five minutes off would show every task as from the future.
   const firstByte = performance.getEntriesByType("navigation")[0]?.responseStart ?? performance.now();
@@ -95,16 +95,24 @@
     return `${Math.floor(h / 24)} d ${h % 24} h`;
   }
 
-  function paintTimes(selector = "time[data-relative], time[data-elapsed]") {
+  // Whole seconds until then, each shown for as long as it lasts; a figure space keeps "9 s" as wide as "10 s".
+  function countdown(seconds) {
+    const left = Math.ceil(-seconds);
+    if (left <= 0) return "now";
+    return `in ${left < 60 ? `${String(left).padStart(2, "\u2007")} s` : elapsed(left)}`;
+  }
+
+  function paintTimes(selector = "time[data-relative], time[data-elapsed], time[data-countdown]") {
     for (const el of all(selector)) {
       const end = el.dataset.until ? Date.parse(el.dataset.until) : serverNow();
       const seconds = (end - Date.parse(el.dateTime)) / 1000;
       if (Number.isNaN(seconds)) continue;
-      const text = "elapsed" in el.dataset ? elapsed(seconds) : relative(seconds);
+      const paint = "elapsed" in el.dataset ? elapsed : "countdown" in el.dataset ? countdown : relative;
+      const text = paint(seconds);
       if (el.textContent !== text) el.textContent = text;
     }
   }
-  setInterval(() => paintTimes("time[data-elapsed]"), 1000);
+  setInterval(() => paintTimes("time[data-elapsed], time[data-countdown]"), 1000);
   setInterval(() => paintTimes("time[data-relative]"), 5000);
 
   // ---- Log: follow, trim, search --------------------------------------------------------------------------

@@ -109,6 +109,45 @@ def test_a_duration_that_has_ended_counts_to_its_end(page: Page, stub: LivePage,
     expect(page.locator("main > time")).to_have_text(text)
 
 
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        ("2026-11-21T14:00:50Z", re.compile(r"^in [45]\d s$")),
+        ("2026-11-21T14:05:30Z", re.compile(r"^in 5 min [0-3]\d s$")),
+        ("2026-11-21T14:14:30Z", "in 14 min"),
+        ("2026-11-21T13:59:59Z", "now"),
+        ("2026-11-20T13:00:00Z", "now"),
+    ],
+)
+def test_what_is_to_come_counts_down_by_the_servers_clock(
+    page: Page, stub: LivePage, moment: str, text: str | re.Pattern[str]
+) -> None:
+    stub.root = f'data-now="{NOW}"'
+    visit(page, stub, f'<time datetime="{moment}" data-countdown>at some time</time>')
+    expect(page.locator("main > time")).to_have_text(text)
+
+
+def test_a_countdown_goes_second_by_second_to_now_and_moves_nothing(page: Page, stub: LivePage) -> None:
+    page.clock.install(time="2026-11-21T13:00:00Z")
+    page.clock.pause_at("2026-11-21T14:00:01.500Z")
+    page.add_init_script("""window.shift = 0; new PerformanceObserver((list) => {
+      for (const each of list.getEntries()) window.shift += each.value;
+    }).observe({type: "layout-shift", buffered: true});""")
+    body = '<p>failed; next try <time datetime="2026-11-21T14:00:12Z" data-countdown>at 14:00:12</time> <b>after</b></p>'
+    stub.body = body
+    page.goto(stub.url)
+    time, after = page.locator("time[data-countdown]"), page.locator("p b")
+    expect(time).to_have_text("in 11 s")
+    place = after.bounding_box()
+    seen = []
+    for _ in range(12):
+        page.clock.run_for(1000)
+        seen.append(time.text_content())
+        assert after.bounding_box() == place
+    assert seen == ["in 10 s", *(f"in \u2007{left} s" for left in range(9, 0, -1)), "now", "now"]
+    assert page.evaluate("window.shift") < 0.001
+
+
 @pytest.mark.slow
 def test_a_running_duration_goes_on_by_itself(page: Page, stub: LivePage) -> None:
     stub.root = f'data-now="{NOW}"'

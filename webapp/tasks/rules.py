@@ -67,6 +67,18 @@ FAILURE_HELPS: dict[FailureClass, str] = {
     "log_incomplete": "Run it again if the log matters.",
     "queue_timeout": "Look whether a worker offers what it asks for, then run it again.",
 }
+
+
+def failure_words(failure_class: str, error: str | None) -> str:
+    """How it failed, for people: what the class means, and the error where that says more."""
+    means = dict[str, str](FAILURE_MEANS).get(failure_class, failure_class)
+    more = (error or "").strip()
+    if not more:
+        return means
+    # "lab-01 stopped answering and its lease ended" says it all, and who.
+    return more if more.endswith(means.removeprefix("the worker ")) else f"{means}: {more}"
+
+
 RETRY_ON_BY_DEFAULT: tuple[RetryCause, ...] = ("agent_error", "offer_lost", "disk_low")
 
 LOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,99}")

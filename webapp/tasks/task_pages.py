@@ -28,7 +28,7 @@ from webapp.tasks import (
 )
 from webapp.tasks.access import attempt_of, task_for, writable_task_for
 from webapp.tasks.pages import blueprint
-from webapp.tasks.rules import FAILURE_HELPS, TERMINAL
+from webapp.tasks.rules import FAILURE_HELPS, TERMINAL, failure_words
 from webapp.tasks.schemas import ForceFinish
 from webapp.workers import tools
 
@@ -54,6 +54,7 @@ def _context(scope: Scope) -> dict[str, Any]:
         "is_silent": _is_silent(task),
         "is_over": task.status in TERMINAL,
         "failure_helps": FAILURE_HELPS,
+        "failure_words": failure_words,
         "why": waiting.why(task),
         "held_locks": lock_list.held_by(task.attempt_id),
         "wanted": placements.wanted(task.placement_id),

@@ -95,7 +95,11 @@ def test_each_attempt_has_its_own_log(world: World) -> None:
     assert "second try" in newest.text
     assert "first try" not in newest.text
     assert "first try" in first.text
-    assert "Exit code 7. Queued again." in text_of(newest)
+    words = text_of(newest)
+    assert (
+        "The command ended with a status other than 0: exit code 7. Queued again, tried again after 1."
+        in words
+    )
     assert client.get(f"/tasks/{offer['task_id']}?attempt=9").status_code == 404
 
 
@@ -201,3 +205,43 @@ def test_whose_worker_is_silent_says_that_nothing_is_decided(world: World) -> No
     later(180)
     words = text_of(world.browser("viewer").get(f"/tasks/{offer['task_id']}"))
     assert "Its worker doesn’t answer. Nothing is decided yet" in words
+    assert "Attempt 1 unreachable" in words
+    assert "It stopped answering; nothing is decided yet." in words
+    assert "Attempt 1 running" not in words
+
+
+def test_each_attempt_says_where_when_how_long_and_how_it_ended(world: World) -> None:
+    worker = world.worker()
+    offer = world.running_task(worker, retry_delay_s=60, max_retries=2)
+    later(42)
+    worker.report(offer, "failed", failure_class="disk_low", error="2 GB free")
+    later(90)
+    again = worker.take()
+    worker.report(again, "failed", failure_class="agent_error", execution_time_ms=1500)
+    words = text_of(world.browser("viewer").get(f"/tasks/{offer['task_id']}"))
+    assert re.search(
+        r"Attempt 1 failed \d\d s on lab-01 , started .{3,20}\. The worker’s disk is nearly full: 2 GB free\.",
+        words,
+    )
+    assert re.search(r"Queued again, tried again after \d min \d\d s\.", words)
+    assert re.search(
+        r"Attempt 2 failed [\d.]+ m?s on lab-01 .*? The agent couldn’t run it\. Queued again\.", words
+    )
+    assert re.search(r"Attempt 3 next try at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", words)
+
+
+def test_a_next_try_counts_down_and_without_script_says_when(world: World) -> None:
+    worker = world.worker()
+    offer = world.running_task(worker, retry_delay_s=60)
+    worker.report(offer, "failed", failure_class="agent_error")
+    due = world.task(offer["task_id"])["not_before"]
+    client = world.browser("viewer")
+    shown = f'next try <time datetime="{due}"'
+    exact = due[:19].replace("T", " ") + " UTC"
+    for path, times in ((f"/tasks/{offer['task_id']}", 2), ("/tasks", 1)):
+        page = client.get(path).text
+        assert page.lower().count(shown.lower()) == times
+        assert page.count(f"data-countdown>at {exact}</time>") == times
+    later(300)
+    worker.take()
+    assert "data-countdown" not in client.get("/tasks").text + client.get(f"/tasks/{offer['task_id']}").text
