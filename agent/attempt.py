@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import clock, ending, inline, orphans, retry, tools
+from agent.cap import Cap
 from agent.ending import Ending, Why
 from agent.journal import Entry, Place
 from agent.logs import AttemptLog, FileSource, MemorySource
@@ -50,6 +51,7 @@ class Workshop:
     boot_id: str
     when_reportable: Callable[[Attempt], None]
     when_dropped: Callable[[Attempt], None]
+    log_cap: Cap
 
 
 @dataclass
@@ -112,8 +114,8 @@ class Attempt:
         self._memory = MemorySource() if isinstance(self._tool, InlineTool) else None
         raw = FileSource(self.place.output) if self._memory is None else self._memory
         self._masker = _plain_masker(workshop.server.secret)
-        self._masked = MaskedSource(raw)
-        self.log = AttemptLog(offer.task_id, offer.attempt_id, self._masked, owner=self)
+        self._masked = MaskedSource(raw, self.place.hole)
+        self.log = AttemptLog(offer.task_id, offer.attempt_id, self._masked, owner=self, cap=workshop.log_cap)
 
     @property
     def attempt_id(self) -> str:

@@ -7,12 +7,13 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from agent import __version__, machine
+from agent.cap import CAP_BYTES, Cap
 
 LABEL = re.compile(r"(?P<key>[A-Za-z0-9_.-]{1,63})=(?P<value>[^\s,]{0,255})")
 MAX_SLOTS = 1000
@@ -36,6 +37,7 @@ class Config:
     disk_floor_bytes: int = 2 * 1024**3  # 0: no floor at all
     jobs_bytes: int = 20 * 1024**3  # what `jobs` may take before leftovers are removed; 0: anything
     has_control_socket: bool = True
+    log_cap: Cap = field(default_factory=Cap)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,6 +65,7 @@ def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         disk_floor_bytes=_bytes("AGENT_DISK_FLOOR_BYTES", environ, 2 * 1024**3),
         jobs_bytes=_bytes("AGENT_JOBS_BYTES", environ, 20 * 1024**3),
         has_control_socket=_flag(environ, "AGENT_CONTROL", default="1"),
+        log_cap=Cap(_bytes("AGENT_LOG_CAP_BYTES", environ, CAP_BYTES, low=1024**2)),
     )
 
 
@@ -143,8 +146,8 @@ def _number(name: str, text: str | None, default: int, low: int = 1, high: int =
     return int(text)
 
 
-def _bytes(name: str, environ: Mapping[str, str], default: int) -> int:
-    return _number(name, environ.get(name), default, low=0, high=2**62)
+def _bytes(name: str, environ: Mapping[str, str], default: int, low: int = 0) -> int:
+    return _number(name, environ.get(name), default, low=low, high=2**62)
 
 
 def default_slots() -> int:

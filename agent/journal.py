@@ -40,13 +40,14 @@ class Place:
     work: Path = field(init=False)  # the task's working directory
     script: Path = field(init=False)
     output: Path = field(init=False)  # raw stdout and stderr
+    hole: Path = field(init=False)  # what the output doesn't have any more, being too long
     began: Path = field(init=False)  # the wrapper's process id, written by itself
     exit: Path = field(init=False)  # the exit code, written by the wrapper
     journal: Path = field(init=False)
     lease: Path = field(init=False)  # when it was last renewed, where the attempt may run elsewhere after it
 
     def __post_init__(self) -> None:
-        for name in ("work", "script", "output", "began", "exit", "lease"):
+        for name in ("work", "script", "output", "hole", "began", "exit", "lease"):
             object.__setattr__(self, name, self.path / name)
         object.__setattr__(self, "journal", self.path / "journal.json")
 

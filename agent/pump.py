@@ -10,7 +10,7 @@ from functools import partial
 
 from agent import clock, retry
 from agent.answer import offset
-from agent.logs import CHUNK_BYTES, TAIL_BYTES, AttemptLog
+from agent.logs import CHUNK_BYTES, TAIL_BYTES, AttemptLog, Piece
 from agent.pool import Pool
 from agent.server import Refused, Server, Unreachable
 
@@ -51,6 +51,11 @@ class _Flow:
         if self.is_whole:
             return 0
         return TAIL_BYTES if self.when_sent else FLUSH_BYTES - 1
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether what is unsent may stay so. A report carries bytes of one place."""
+        return self.log.unsent() <= self.enough and not (self.when_sent and self.log.is_split())
 
 
 class Pump:
@@ -116,7 +121,8 @@ class Pump:
         return is_young or flow.when_sent is not None or flow.log.attempt_id in self._watched
 
     def _is_due(self, flow: _Flow, now: float) -> bool:
-        unsent = flow.log.notice_growth() - flow.log.sent
+        flow.log.notice_growth()
+        unsent = flow.log.unsent()
         if now < flow.not_before:
             return False
         if flow.when_sent is not None:
@@ -129,7 +135,7 @@ class Pump:
         return unsent >= FLUSH_BYTES or now - flow.sent_at >= flush_s
 
     def _is_done(self, flow: _Flow) -> bool:
-        return flow.log.is_refused or flow.log.unsent() <= flow.enough
+        return flow.log.is_refused or flow.is_enough
 
     def _send(self, flow: _Flow) -> None:
         """Runs on a sender. Always gives the flow back."""
@@ -147,30 +153,28 @@ class Pump:
     def _send_what_is_due(self, flow: _Flow) -> None:
         """At least one chunk, then on while there is more than enough."""
         is_first = flow.when_sent is None
-        while not flow.log.is_refused and (is_first or flow.log.unsent() > flow.enough):
+        while not flow.log.is_refused and (is_first or not flow.is_enough):
             is_first = False
-            content = flow.log.source.read(flow.log.sent, CHUNK_BYTES)
-            if not content:
+            piece = flow.log.piece(CHUNK_BYTES)
+            if piece is None:
                 return
-            self._send_chunk(flow, content)
+            self._send_chunk(flow, piece)
 
-    def _send_chunk(self, flow: _Flow, content: bytes) -> None:
-        sent_at, begin = clock.now(), flow.log.sent
-        flow.log.hash_sent(begin, content)
+    def _send_chunk(self, flow: _Flow, piece: Piece) -> None:
+        sent_at = clock.now()
+        flow.log.hash_sent(piece.offset, piece.content)
         try:
-            answer = self._server.log_chunk(flow.log.task_id, flow.log.attempt_id, begin, content)
+            answer = self._server.log_chunk(flow.log.task_id, flow.log.attempt_id, piece)
         except Refused as error:
-            self._refused(flow, error)
+            self._refused(flow, piece, error)
             return
-        # Beyond what was sent, where the server had some of it already.
-        end = offset(answer)
-        flow.log.sent = begin + len(content) if end is None else end
+        flow.log.arrived(piece, offset(answer))
         flow.log.owner.lease_renewed(sent_at)
         if answer.get("cancel") is True:
             flow.log.owner.cancel_asked()
 
-    def _refused(self, flow: _Flow, error: Refused) -> None:
-        if error.status == 416 and error.next_offset is not None and error.next_offset != flow.log.sent:
+    def _refused(self, flow: _Flow, piece: Piece, error: Refused) -> None:
+        if error.status == 416 and error.next_offset is not None and _leads_on(piece, error.next_offset):
             flow.log.sent = error.next_offset
         elif error.status in {404, 409}:
             flow.log.is_refused = True
@@ -189,3 +193,10 @@ class Pump:
                 del self._flows[flow.log.attempt_id]
         if is_done and flow.when_sent is not None:
             flow.when_sent()
+
+
+def _leads_on(piece: Piece, next_offset: int) -> bool:
+    """Whether something else is sent from there than what was just refused."""
+    if piece.is_jump and piece.dropped is not None:
+        return next_offset < piece.dropped[0]  # or the server doesn't take the jump
+    return next_offset != piece.offset

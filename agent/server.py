@@ -14,6 +14,7 @@ from urllib3.exceptions import HTTPError
 
 from agent import __version__, retry
 from agent.answer import offset
+from agent.logs import Piece
 
 CONNECT_S = 10.0
 READ_S = 30.0
@@ -79,15 +80,18 @@ class Server:
             raise Refused(400, {"detail": f"data_url {data_url!r} is not a path of the API"})
         return self._json("GET", data_url)
 
-    def log_chunk(self, task_id: str, attempt_id: str, at: int, content: bytes) -> dict[str, Any]:
-        """→ `{status, next_offset, saved_bytes, cancel}`; `at` counts unpacked bytes."""
+    def log_chunk(self, task_id: str, attempt_id: str, piece: Piece) -> dict[str, Any]:
+        """→ `{status, next_offset, saved_bytes, cancel}`; offsets count unpacked bytes."""
+        content = piece.content
         headers = {
             "Content-Type": "application/octet-stream",
             "X-Log-Attempt": attempt_id,
-            "X-Log-Offset": str(at),
+            "X-Log-Offset": str(piece.offset),
             "X-Log-Phase": "run",
             "X-Log-SHA256": sha256(content).hexdigest(),
         }
+        if piece.dropped:
+            headers["X-Log-Dropped"] = f"{piece.dropped[0]}-{piece.dropped[1]}"
         if len(content) > COMPRESS_FROM_BYTES:
             content = gzip(content)
             headers["Content-Encoding"] = "gzip"

@@ -50,7 +50,14 @@ class Session:
         self._pump = Pump(server)
         self.loop = Loop(server, self, config.slots, Notices(config.server_url, identity.code))
         self._workshop = Workshop(
-            server, self._pump, self._spool, config.jobs, self._boot_id, self._reportable, self.loop.drop
+            server,
+            self._pump,
+            self._spool,
+            config.jobs,
+            self._boot_id,
+            self._reportable,
+            self.loop.drop,
+            config.log_cap,
         )
         self._control = Control(config.server_url, identity.worker_id, identity.api_key, self.loop)
         self._adopted: list[Attempt] = []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agent import retry
+from agent.logs import Piece
 from agent.server import Refused, Server, Unreachable
 from tests.agent.fake_server import Answer, FakeServer, problem
 from tests.faults.proxy import Proxy
@@ -66,7 +67,7 @@ def test_a_refusal_says_its_type_and_where_the_log_goes_on(server: FakeServer, c
         416, "urn:garageswarm:error:log-gap", "Send from 10.", next_offset=10
     )
     with pytest.raises(Refused, match="Send from 10") as caught:
-        client.log_chunk("t", "a", 20, b"x")
+        client.log_chunk("t", "a", Piece(20, b"x"))
     assert (caught.value.type, caught.value.next_offset) == ("urn:garageswarm:error:log-gap", 10)
 
 
@@ -95,8 +96,8 @@ def test_a_data_url_that_leads_elsewhere_is_refused(server: FakeServer, client: 
 
 def test_small_chunks_are_plain_and_larger_ones_packed(server: FakeServer, client: Server) -> None:
     server.misbehave = lambda *_: Answer(200, {})
-    client.log_chunk("t", "a", 0, b"x" * 256)
-    client.log_chunk("t", "a", 256, b"x" * 257)
+    client.log_chunk("t", "a", Piece(0, b"x" * 256))
+    client.log_chunk("t", "a", Piece(256, b"x" * 257))
     packed = [headers.get("content-encoding") for _, _, headers in server.requests]
     assert packed == [None, "gzip"]
 
