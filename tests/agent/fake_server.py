@@ -64,6 +64,7 @@ class FakeServer:
         self.attempts: dict[str, FakeAttempt] = {}
         self.is_pending = False
         self.is_draining = False
+        self.is_deaf = False  # offers although the agent has just said that it takes nothing
         self.misbehave: Callable[[str, str], Answer | None] = lambda method, path: None
         self.judge_report: Callable[[FakeAttempt, Json], Json | None] = lambda attempt, report: None
         self.judge_chunk: Callable[[FakeAttempt, int, bytes], Answer | None] = lambda *_: None
@@ -100,7 +101,9 @@ class FakeServer:
             self.lock.notify_all()
         return attempt
 
-    def known(self, tool: str, task_input: Json, *, fetch: bool = False, **more: Any) -> FakeAttempt:
+    def known(
+        self, tool: str, task_input: Json, *, fetch: bool = False, secrets: Json | None = None, **more: Any
+    ) -> FakeAttempt:
         """An attempt that the server knows of and doesn't offer by itself."""
         task_id, attempt_id = str(uuid.uuid4()), str(uuid.uuid4())
         offer = {
@@ -113,7 +116,9 @@ class FakeServer:
             "data_url": f"/api/v1/agents/tasks/{task_id}/data?attempt_id={attempt_id}",
             **more,
         }
-        data = {"task": {"id": task_id, "attempt_id": attempt_id, "tool": tool, "input": task_input}}
+        data: Json = {"task": {"id": task_id, "attempt_id": attempt_id, "tool": tool, "input": task_input}}
+        if secrets is not None:
+            data["secrets"] = secrets
         if not fetch:
             offer["data"] = data
         attempt = FakeAttempt(offer, data)
@@ -231,7 +236,7 @@ class FakeServer:
     def _orders(self, body: Json, reported: list[Json]) -> Json:
         running = sum(a.is_offered and not a.is_ended for a in self.attempts.values())
         offers: list[Json] = []
-        while self._queue and body["accepting"] and running + len(offers) < body["slots"]:
+        while self._queue and (body["accepting"] or self.is_deaf) and running + len(offers) < body["slots"]:
             attempt = self._queue.popleft()
             attempt.is_offered = True
             offers.append(attempt.offer)
