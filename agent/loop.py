@@ -342,7 +342,7 @@ class Loop:
             self._close_call(call)
             for attempt in call.reports:
                 self._ready[attempt.attempt_id] = attempt
-            if call.reports:
+            if call.has_news:  # or it would wait until the call that is parked comes back
                 self._tell()
             if isinstance(error, Unreachable):
                 self._retry_later(str(error), error.retry_after_s)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,13 +47,15 @@ def is_running(pid: int) -> bool:
 
 
 class AgentProcess:
-    """`python -m agent` in a process of its own."""
+    """`python -m agent` in a process of its own; `prefix` is a command that starts it."""
 
-    def __init__(self, server: FakeServer, storage: Path, environ: dict[str, str]) -> None:
+    def __init__(
+        self, server: FakeServer, storage: Path, environ: dict[str, str], prefix: Sequence[str] = ()
+    ) -> None:
         self._errors = storage.parent / f"{storage.name}.stderr"
         with self._errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agent"],
+                [*prefix, sys.executable, "-m", "agent"],
                 cwd=ROOT,
                 stderr=errors,
                 env={
@@ -121,7 +123,7 @@ def open_session(server: FakeServer, config: Config) -> Iterator[OpenSession]:
     """A session inside the test, so that its parts can be shortened."""
     opened: list[Session] = []
 
-    def start(*, key: str = "gsw_key") -> Session:
+    def start(*, key: str = "gsw_key", config: Config = config) -> Session:
         config.jobs.mkdir(parents=True, exist_ok=True)
         identity = Identity(server.url, "nonce", "seed", "w-1", key, "ABC-DEF", "attic")
         opened.append(Session(config, identity))

@@ -8,10 +8,14 @@ from typing import cast
 
 import pytest
 
-from agent import orphans, process
+from agent import clock, orphans, process
+from agent.attempt import Lease
+from agent.config import Config
 from agent.ending import Why
-from agent.journal import Place
+from agent.identity import Identity
+from agent.journal import Entry, Place
 from agent.logs import AttemptLog, MemorySource, Owner
+from agent.session import Session
 from agent.tools.shell import Shell
 from agent.watch import Wish
 from tests.agent.conftest import PATIENCE_S, OpenSession, StartAgent, finished, is_running, wait_for
@@ -145,6 +149,42 @@ def test_a_task_that_is_not_ours_any_more_is_ended_and_not_reported(
     assert living(attempt) == []
     assert attempt.reports == []
     assert not (storage / "jobs" / attempt.offer["attempt_id"]).exists()
+
+
+@pytest.mark.parametrize(("lease_s", "fence_s"), [(120.0, 105.0), (60.0, 45.0), (20.0, 15.0)])
+def test_a_fence_stands_fifteen_seconds_before_the_end_of_the_lease(lease_s: float, fence_s: float) -> None:
+    """By the agent's own clock, from when the renewal was sent. Of a short lease a quarter is left."""
+    lease = Lease(lease_s, renewed_at=1000.0)
+    assert lease.fence_at == 1000.0 + fence_s
+    lease.renew(1030.0)
+    lease.renew(1020.0)  # an older call's answer
+    assert lease.fence_at == 1030.0 + fence_s
+
+
+@pytest.mark.parametrize(("on_lost", "fences"), [("requeue", 1), ("fail", 0)])
+def test_only_what_may_run_elsewhere_has_a_fence(
+    server: FakeServer, open_session: OpenSession, on_lost: str, fences: int
+) -> None:
+    session = open_session()
+    attempt = server.submit("shell", {"script": "echo up; sleep 300"}, on_lost=on_lost)
+    wait_for(lambda: attempt.log)
+    [held] = session.loop.held()
+    found = [at for at, why, _ in held._deadlines(clock.now()) if why is Why.FENCED]
+    assert found == [held.lease.renewed_at + 105] * fences
+
+
+@pytest.mark.parametrize("age_s", [50, 500])
+def test_the_fence_of_an_adopted_task_counts_on_from_its_last_renewal(config: Config, age_s: float) -> None:
+    """Also where the lease has run out: the server gives the task away then, whether an agent is there or not."""
+    renewed_at = clock.now() - age_s
+    place = Place(config.jobs / "attempt-1")
+    place.path.parent.mkdir(parents=True)
+    place.create()
+    offer = {"task_id": "task-1", "attempt_id": "attempt-1", "tool": "shell", "on_lost": "requeue"}
+    place.write_journal(Entry(offer, {}, "boot", clock.now(), 0.0), is_new=True)
+    place.note_renewal(renewed_at)
+    [adopted] = Session(config, Identity(config.server_url, "nonce", "seed"))._adopted
+    assert [at for at, why, _ in adopted._deadlines(0.0) if why is Why.FENCED] == [renewed_at + 105]
 
 
 def test_a_task_that_may_run_elsewhere_ends_before_its_lease_does(

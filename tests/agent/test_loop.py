@@ -185,6 +185,7 @@ def test_a_drained_agent_takes_no_more_and_finishes_what_runs(
     attempt = running(server, storage, "echo up; " + UNTIL_GO)
     server.drain()
     wait_for(lambda: server.syncs[-1]["accepting"] is False)
+    assert server.syncs[-1]["not_accepting"] == "draining: the server asked for it"
     late = server.submit("noop", {})
     (storage / "go").touch()
     assert finished(attempt).report["status"] == "completed"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def test_an_agent_with_a_full_disk_takes_no_work_and_says_why(
     agent = start_agent(AGENT_DISK_FLOOR_BYTES=str(2**62))
     wait_for(lambda: server.syncs)
     assert server.syncs[0]["accepting"] is False
+    why = re.compile(r"disk low: [0-9.]+ GiB free of 4294967296\.0 GiB wanted")
+    assert why.fullmatch(server.syncs[0]["not_accepting"])
     assert "nearly full: no new work" in agent.said
 
 
