@@ -89,9 +89,12 @@ def _version(folder: Path) -> float:
 
 
 class PostgresServer:
-    """A cluster in a temporary folder, listening on a socket there and on a free port of 127.0.0.1."""
+    """A cluster in a temporary folder, listening on a socket there and on a free port of 127.0.0.1.
 
-    def __init__(self) -> None:
+    `is_durable`: what it has committed outlives `crash`. Others are faster.
+    """
+
+    def __init__(self, *, is_durable: bool = False) -> None:
         found = postgres_folder()
         if found is None:
             raise RuntimeError("PostgreSQL isn't installed.")
@@ -100,6 +103,7 @@ class PostgresServer:
         self.folder = Path(tempfile.mkdtemp(prefix="gsw-pg-", dir="/tmp"))
         self.password = secrets.token_hex(16)
         self.port = 0
+        self._is_durable = is_durable
         self._process: subprocess.Popen[bytes] | None = None
         self._templates: set[str] = set()
 
@@ -198,8 +202,9 @@ class PostgresServer:
     def _launch(self) -> subprocess.Popen[bytes]:
         command = [str(self.programs / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port)]
         command += ["-k", str(self.folder), "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]
-        # A crash may lose all of it: it is thrown away anyway.
-        for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
+        # A power cut may lose all of it: it is thrown away anyway.
+        careless = () if self._is_durable else ("synchronous_commit", "full_page_writes")
+        for setting in ("fsync", "autovacuum", *careless):
             command += ["-c", f"{setting}=off"]
         # Its own session: a Ctrl-C in the terminal must not end it under the tests that still run.
         with (self.folder / "log").open("wb") as log:

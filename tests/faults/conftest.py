@@ -81,6 +81,16 @@ def new_proxy() -> Iterator[NewProxy]:
 @pytest.fixture(scope="module", params=BOTH)
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Nothing for SQLite in the instance folder."""
+    yield from _database(request)
+
+
+@pytest.fixture(params=BOTH)
+def fresh_database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The same, for one test alone."""
+    yield from _database(request)
+
+
+def _database(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "sqlite":
         yield ""
         return

@@ -71,6 +71,9 @@ class Garage(Stack):
             lambda: [int(pid) for pid in children.read_text().split()], 20, "gunicorn's worker"
         )[0]
 
+    def join_token(self, uses: int) -> str:
+        return self._flask("create-join-token", "--uses", str(uses)).splitlines()[-1]
+
     # Tasks that tell how they ran.
 
     def ran(self, name: str) -> Path:
