@@ -126,6 +126,10 @@ class Attempt:
         """Leaves nothing on disk: running it again after a crash harms nothing."""
         return self._tool is not None and self._tool.repeatable
 
+    @property
+    def _is_fenced(self) -> bool:
+        return self.offer.on_lost == "requeue" and clock.now() >= self.lease.fence_at
+
     # What others ask of it.
 
     def cancel(self, reason: str = "") -> None:
@@ -200,6 +204,8 @@ class Attempt:
     def _run_tool(self, tool: Tool, task: dict[str, Any], secrets: list[str]) -> Ending:
         if self.wish.why is not None and self._entry is None:
             raise Stopped
+        if self._entry is None and self._is_fenced:  # its data came late: it may run elsewhere by now
+            return ending.by_wish(Why.FENCED, "", None)
         if isinstance(tool, InlineTool) and self._memory is not None:
             started_at = clock.now()
             job = inline.InlineJob(self._memory, self.wish, lambda: self._deadlines(started_at))

@@ -18,7 +18,16 @@ from agent.logs import AttemptLog, MemorySource, Owner
 from agent.session import Session
 from agent.tools.shell import Shell
 from agent.watch import Wish
-from tests.agent.conftest import PATIENCE_S, OpenSession, StartAgent, finished, is_running, wait_for
+from tests.agent.conftest import (
+    ONCE,
+    PATIENCE_S,
+    OpenSession,
+    StartAgent,
+    finished,
+    is_running,
+    runs,
+    wait_for,
+)
 from tests.agent.fake_server import FakeAttempt, FakeServer
 
 STUBBORN = """
@@ -185,6 +194,18 @@ def test_the_fence_of_an_adopted_task_counts_on_from_its_last_renewal(config: Co
     place.note_renewal(renewed_at)
     [adopted] = Session(config, Identity(config.server_url, "nonce", "seed"))._adopted
     assert [at for at, why, _ in adopted._deadlines(0.0) if why is Why.FENCED] == [renewed_at + 105]
+
+
+def test_a_task_whose_lease_ran_out_before_its_data_came_is_not_started(
+    server: FakeServer, storage: Path, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.attempt.Lease.fence_at", property(lambda lease: lease.renewed_at))
+    open_session()
+    late = server.submit("shell", {"script": ONCE}, on_lost="requeue", fetch=True)
+    assert finished(late).report["failure_class"] == "worker_lost"
+    staying = server.submit("shell", {"script": ONCE}, fetch=True)
+    assert finished(staying).report["status"] == "completed"
+    assert runs(storage) == 1
 
 
 def test_a_task_that_may_run_elsewhere_ends_before_its_lease_does(
