@@ -3,7 +3,7 @@
 A secret is looked for by its forms (agent.secret_forms), of which there may be thousands. Every form has at least six
 bytes, so one of the words at each fourth byte lies in it: a set of words rules out nearly all of a log at the
 speed of C, and only what is left is compared. One regular expression of all forms would be simpler, and with 500
-secrets a thousand times slower.
+secrets a thousand times slower. Where there are few forms, as without secrets of the task's own, each is searched for.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from agent.secret_forms import MIN_BYTES, forms
 MASK = b"***"
 _WORD = 4
 _WORDS_AT_ONCE = 4096
+_FEW_HEADS = 16
 
 
 class _Family:
@@ -95,6 +96,14 @@ class Masker:
 
     def _places(self, text: bytes) -> Iterator[int]:
         """Where a secret may begin, in order, some of them twice."""
+        if len(self._families) <= _FEW_HEADS:
+            yield from sorted(at for head in self._families for at in _found(text, head))
+        else:
+            yield from self._places_by_words(text)
+        # A secret that has only begun may be too short to be found.
+        yield from range(max(0, len(text) - MIN_BYTES), len(text))
+
+    def _places_by_words(self, text: bytes) -> Iterator[int]:
         words = memoryview(text + bytes(-len(text) % _WORD)).cast("I")
         for begin in range(0, len(words), _WORDS_AT_ONCE):
             some = words[begin : begin + _WORDS_AT_ONCE]
@@ -105,8 +114,6 @@ class Masker:
                     for at in range(max(0, _WORD * number - _WORD + 1), _WORD * number + 1):
                         if text[at : at + MIN_BYTES] in self._families:
                             yield at
-        # A secret that has only begun may have no whole word yet.
-        yield from range(max(0, len(text) - MIN_BYTES), len(text))
 
     def _goes_on_after(self, text: bytes, at: int) -> bool:
         if len(text) - at < MIN_BYTES:
@@ -132,6 +139,13 @@ class Masker:
         if isinstance(value, int | float) and self.text(digits := json.dumps(value)) != digits:
             return MASK.decode("ascii")
         return value
+
+
+def _found(text: bytes, head: bytes) -> Iterator[int]:
+    at = text.find(head)
+    while at >= 0:
+        yield at
+        at = text.find(head, at + 1)
 
 
 def _words_of(form: bytes) -> Iterator[int]:
