@@ -91,3 +91,39 @@ def test_all_on_the_page_are_run_again(visits: Visits, stack: Stack) -> None:
     expect(page).to_have_url(re.compile("q=encore"))
     expect(page.locator("#task-rows tbody tr")).to_have_count(4)
     expect(page.locator("#task-rows .st-completed")).to_have_count(4)
+
+
+def test_an_admin_force_finishes_a_task_and_says_why(visits: Visits, stack: Stack) -> None:
+    page, watcher = visits.page("admin"), visits.page("operator")
+    task_id = stack.submit("echo begun; sleep 300", name="never answers")
+    for each in (page, watcher):
+        tasks.open_task(each, task_id)
+        expect(each.locator("#L1")).to_contain_text("begun")
+    expect(watcher.get_by_role("link", name="Force-finish…")).to_have_count(0)
+    page.get_by_role("link", name="Force-finish…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("The worker may still be running it.")
+    dialog.get_by_role("link", name="Go on waiting").click()
+    expect(tasks.pill(page)).to_have_text("Running")
+    page.get_by_role("link", name="Force-finish…").click()
+    dialog.get_by_label("Why").fill("the machine was sold")
+    dialog.get_by_role("button", name="Force-finish it").click()
+    for each in (page, watcher):
+        expect(tasks.pill(each)).to_have_text("Cancelled")
+        expect(each.locator("#attempts")).to_contain_text("orce-finished by admin: the machine was sold.")
+    expect(page.locator(".toast")).to_contain_text("may still be running it")
+
+
+def test_the_pause_before_the_next_try_counts_down_in_the_list_and_on_the_page(
+    visits: Visits, stack: Stack
+) -> None:
+    task_id = stack.submit("exit 3", name="tries again", retry_on=["exit_code"], retry_delay_s=3600)
+    page = visits.page("operator")
+    tasks.open_task(page, task_id)
+    counting = re.compile(r"^in \d\d min$")  # at most 15 min, and a fifth more
+    expect(page.locator("#task-head time[data-countdown]")).to_have_text(counting)
+    expect(page.locator("#attempts time[data-countdown]")).to_have_text(counting)
+    expect(page.locator("#attempts")).to_contain_text("The command ended with a status other than 0")
+    page.goto("/tasks")
+    row = page.get_by_role("row").filter(has_text="tries again")
+    expect(row).to_contain_text(re.compile(r"exit code 3; next try in \d\d min"))

@@ -24,7 +24,7 @@ LOOKS = {
     "phone-light": (PHONE, False),
     "phone-dark": (PHONE, True),
 }
-SETTINGS = ("", "/tokens", "/members", "/join-tokens", "/audit")
+SETTINGS = ("", "/tokens", "/members", "/join-tokens", "/audit", "/retention")
 REFUSED = ("/nowhere", "/tasks/not-an-id")
 TEST_RUN = r"""for i in $(seq 1 40); do
 printf 'tests/test_%02d.py \033[32m....................\033[0m [%3d%%]\n' $i $((i * 2)); done
@@ -138,7 +138,7 @@ def test_every_empty_page_says_what_to_do_next(
     assert found == []
 
 
-@pytest.mark.parametrize("dialog", ["cancel", "open", "revoke"])
+@pytest.mark.parametrize("dialog", ["cancel", "force-finish", "open", "revoke"])
 def test_every_dialog_is_usable(
     request: pytest.FixtureRequest, visits: Visits, full: dict[str, str], stack: Stack, dialog: str
 ) -> None:

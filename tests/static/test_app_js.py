@@ -112,7 +112,7 @@ def test_a_duration_that_has_ended_counts_to_its_end(page: Page, stub: LivePage,
 @pytest.mark.parametrize(
     ("moment", "text"),
     [
-        ("2026-11-21T14:00:50Z", re.compile(r"^in [45]\d s$")),
+        ("2026-11-21T14:00:50Z", re.compile(r"^in [1-5]\d s$")),
         ("2026-11-21T14:05:30Z", re.compile(r"^in 5 min [0-3]\d s$")),
         ("2026-11-21T14:14:30Z", "in 14 min"),
         ("2026-11-21T13:59:59Z", "now"),
