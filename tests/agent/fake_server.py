@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,6 +42,7 @@ class FakeAttempt:
     data: Json
     log: bytearray = field(default_factory=bytearray)
     reports: list[Json] = field(default_factory=list)
+    dropped: list[tuple[int, int]] = field(default_factory=list)  # what chunks and tails said is left out
     chunk_times: list[float] = field(default_factory=list)
     is_offered: bool = False
     is_held: bool = False
@@ -260,7 +261,8 @@ class FakeServer:
         tail = report.get("log_tail")
         if tail:
             raw = base64.b64decode(tail["content_base64"]) if "content_base64" in tail else None
-            self._append(attempt, tail["offset"], raw if raw is not None else tail["content"].encode())
+            content = raw if raw is not None else tail["content"].encode()
+            self._append(attempt, tail["offset"], content, tail.get("dropped"))
         if report.get("log_size", len(attempt.log)) != len(attempt.log):
             return {**name, "status": 412, "next_offset": len(attempt.log)}
         attempt.reports.append(report)
@@ -280,7 +282,7 @@ class FakeServer:
             return judged
         with self.lock:
             attempt.chunk_times.append(time.monotonic())
-            if not self._append(attempt, offset, content):
+            if not self._append(attempt, offset, content, _span(headers.get("x-log-dropped"))):
                 return problem(416, next_offset=len(attempt.log))
             self.lock.notify_all()
             cancel = attempt.cancel_reason is not None
@@ -289,11 +291,25 @@ class FakeServer:
             200, {"status": "ok", "next_offset": end, "saved_bytes": len(content), "cancel": cancel}
         )
 
-    def _append(self, attempt: FakeAttempt, offset: int, content: bytes) -> bool:
-        if offset > len(attempt.log):
+    def _append(
+        self, attempt: FakeAttempt, offset: int, content: bytes, dropped: Sequence[int] | None = None
+    ) -> bool:
+        """What is left out becomes zeros, whether it came before or not."""
+        start, end = dropped or (0, 0)
+        if not start <= end <= offset or not (
+            offset <= len(attempt.log) or start <= len(attempt.log) <= offset <= end
+        ):
             return False
+        attempt.log += bytes(max(0, offset - len(attempt.log)))
         attempt.log += content[len(attempt.log) - offset :]
+        if dropped:
+            attempt.log[start:end] = bytes(end - start)
+            attempt.dropped.append((start, end))
         return True
+
+
+def _span(text: str | None) -> list[int] | None:
+    return [int(part) for part in text.split("-")] if text else None
 
 
 def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
