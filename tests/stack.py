@@ -83,6 +83,11 @@ class Process:
                 f"process {self.pid} didn't end within {seconds} s:\n{self.output()[-3000:]}"
             ) from None
 
+    def kill_alone(self) -> None:
+        """KILL this process and nothing that it started."""
+        self.process.kill()
+        self.process.wait()
+
     def kill(self) -> None:
         """As a power cut would: the whole group, at once."""
         if self.process.poll() is None:
