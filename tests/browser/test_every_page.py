@@ -147,7 +147,7 @@ def test_every_dialog_is_usable(
         worker = stack.worker("agent-1")["id"]
         visits.people.admin.post(f"/workers/{worker}/close")
         request.addfinalizer(lambda: visits.people.admin.post(f"/workers/{worker}/open"))
-    page.goto(full["running task"] if dialog == "cancel" else full["worker"])
+    page.goto(full["running task"] if dialog in ("cancel", "force-finish") else full["worker"])
     page.locator(f"a[href='#{dialog}']").click()
     expect(page.get_by_role("dialog")).to_be_in_viewport(ratio=1)
     assert axe_findings(page) == []

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 TaskStatus = Literal["queued", "assigned", "running", "completed", "failed", "cancelled"]
 AttemptStatus = Literal["assigned", "running", "completed", "failed", "cancelled"]
@@ -71,7 +71,7 @@ FAILURE_HELPS: dict[FailureClass, str] = {
 
 def failure_words(failure_class: str, error: str | None) -> str:
     """How it failed, for people: what the class means, and the error where that says more."""
-    means = dict[str, str](FAILURE_MEANS).get(failure_class, failure_class)
+    means = FAILURE_MEANS.get(cast(FailureClass, failure_class), failure_class)
     more = (error or "").strip()
     if not more:
         return means
