@@ -95,13 +95,14 @@ def test_a_secret_is_masked_in_each_of_its_forms(form: str) -> None:
     assert Masker([SECRET]).text(f"before {form} after") == "before *** after"
 
 
-@pytest.mark.parametrize("before", ["", "x", "xy", "xyz", "user:"])
-@pytest.mark.parametrize("after", ["", "!", "!?", "@host"])
+@pytest.mark.parametrize("before", ["", "x", "c", "xy", "\0\0", "xyz", "user:"])
+@pytest.mark.parametrize("after", ["", "~", "~?", "@host"])
 def test_a_secret_inside_of_what_was_encoded_is_masked(before: str, after: str) -> None:
+    """Exactly the characters that hold bits of nothing else; at the end of all, the last ones too."""
     encoded = base64.b64encode(f"{before}{SECRET}{after}".encode())
-    out = Masker([SECRET]).whole(encoded)
-    assert out.count(b"***") == 1
-    assert len(out) <= len(b"***") + 4 * len(before) // 3 + 4 * len(after) // 3 + 2 * 4
+    begin = -(-8 * len(before) // 6)
+    end = 8 * len(f"{before}{SECRET}".encode()) // 6 if after else len(encoded)
+    assert Masker([SECRET]).whole(encoded) == encoded[:begin] + b"***" + encoded[end:]
 
 
 @pytest.mark.parametrize("url_safe", [False, True])
@@ -151,6 +152,22 @@ def test_only_what_may_become_a_secret_is_held_back() -> None:
     assert masker.step(b"a hunt", is_last=False) == (2, b"a ")
     assert masker.step(b"a hunter2", is_last=False) == (2, b"a ")
     assert masker.step(b"a hunt", is_last=True) == (6, b"a hunt")
+
+
+def test_as_long_as_it_may_become_a_secret_all_of_it_is_held_back() -> None:
+    masker = Masker([SECRET])
+    for form in forms(SECRET):
+        for end in range(1, len(form)):
+            assert masker.step(form[:end], is_last=False) == (0, b"")
+
+
+def test_many_short_secrets_are_found_wherever_they_stand() -> None:
+    secrets = [f"{number:03}xyz" for number in range(40)]
+    masker = Masker(secrets)
+    for secret in secrets:
+        for at in range(8):
+            for after in ("", "\n", "\0", "\xff", "ö"):
+                assert masker.text(at * "-" + secret + after) == at * "-" + "***" + after
 
 
 def test_a_result_is_masked_at_any_depth() -> None:
