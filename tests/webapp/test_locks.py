@@ -171,6 +171,12 @@ def test_a_revoked_worker_gives_it_back(world: World) -> None:
     assert locks(world) == {}
 
 
+def test_a_task_that_is_finished_by_force_gives_it_back(world: World) -> None:
+    offer = world.running_task(world.worker(), locks=["prod"])
+    assert world.api("admin", "POST", f"/tasks/{offer['task_id']}/force-finish", json={}).status_code == 200
+    assert locks(world) == {}
+
+
 def test_who_waits_for_it_in_a_parked_call_gets_it(world: World) -> None:
     worker, other = world.worker("lab-01"), world.worker("lab-02")
     offer = world.running_task(worker, locks=["prod"])

@@ -31,6 +31,8 @@ def a_lively_world(world: World) -> dict[str, str]:
     failed = world.running_task(worker, max_retries=0)
     worker.report(failed, "failed", failure_class="exit_code", exit_code=3)
     waiting = world.queued_task(labels={"gpu": None})
+    world.running_task(worker, locks=["prod", "team/a:b"])
+    queued = world.queued_task(locks=["prod"])
     return {
         "dashboard": "/live?view=dashboard",
         "tasks": "/live?view=tasks&status=failed",
@@ -40,6 +42,8 @@ def a_lively_world(world: World) -> dict[str, str]:
         "running": f"/live?view=task&task={running['task_id']}",
         "failed": f"/live?view=task&task={failed['task_id']}&attempt=1",
         "waiting": f"/live?view=task&task={waiting}",
+        "waiting for a lock": f"/live?view=task&task={queued}",
+        "locks": "/live?view=locks",
     }
 
 
@@ -59,6 +63,7 @@ def test_every_root_says_where_it_belongs(world: World) -> None:
         "tasks": "/tasks?status=failed",
         "workers": "/workers?q=lab",
         "add": "/workers/add",
+        "locks": "/locks",
     }
     client = world.browser("admin")
     for name, path in a_lively_world(world).items():
@@ -78,8 +83,10 @@ def test_a_page_has_no_id_twice(world: World) -> None:
     worker = world.worker("lab-01")
     offer = world.running_task(worker)
     world.registered("attic")
+    world.running_task(worker, locks=["prod", "other"])
     for path in (
         "/",
+        "/locks",
         "/tasks",
         f"/tasks/{offer['task_id']}",
         "/workers",
@@ -124,5 +131,5 @@ def test_another_organisation_finds_no_view_of_ours(world: World) -> None:
     stranger = world.browser("admin", world.other_organisation())
     for name in ("worker", "running", "failed"):
         assert stranger.get(views[name]).status_code == 404
-    for name in ("dashboard", "tasks", "workers", "add"):
+    for name in ("dashboard", "tasks", "workers", "add", "locks"):
         assert "lab-01" not in stranger.get(views[name]).text
