@@ -9,12 +9,11 @@ import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, current_app
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import core_schema
 from werkzeug.routing import Rule
 
 from webapp import __version__, errors
@@ -22,6 +21,9 @@ from webapp.api import PREFIX
 from webapp.api.answers import Problem
 from webapp.api.documented import TEXT, Documented
 from webapp.errors import GarageError
+
+if TYPE_CHECKING:
+    from pydantic_core import core_schema
 
 REF = "#/components/schemas/{model}"
 ARGUMENT = re.compile(r"<(?:(\w+):)?(\w+)>")
@@ -147,8 +149,11 @@ class InWords(GenerateJsonSchema):
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> Json:
         made = super().typed_dict_schema(schema)
-        said = inspect.getdoc(schema.get("cls"))
-        return made if said is None else {"description": " ".join(said.split()), **made}
+        said = vars(schema["cls"]).get("__doc__")  # its own: getdoc() would find that of dict
+        return {"description": " ".join(said.split()), **made} if said else made
+
+    def sort(self, value: Json, parent_key: str | None = None) -> Json:
+        return value  # as the class has them: what matters first
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False

@@ -57,21 +57,34 @@ class Submission(Body):
         tool="shell", input={"script": "make test"}, name="tests", labels={"os": "linux", "gpu": None}
     )
 
-    tool: str = Field(min_length=1, max_length=64)
-    input: dict[str, Any] = Field(default_factory=dict)
-    name: Annotated[str, Field(max_length=255), AfterValidator(one_line)] = ""
+    tool: str = Field(min_length=1, max_length=64, description="Its name, as GET /tools says")
+    input: dict[str, Any] = Field(default_factory=dict, description="What the tool's schema asks for")
+    name: Annotated[
+        str, Field(max_length=255, description="Left out: what it runs"), AfterValidator(one_line)
+    ] = ""
     project_id: None = None
-    worker_id: Id | None = None
-    labels: Annotated[dict[str, str | None], AfterValidator(_labels)] = Field(default_factory=dict)
-    priority: int = Field(0, ge=-1000, le=1000)
+    worker_id: Id | None = Field(None, description="Only this worker may take it")
+    labels: Annotated[dict[str, str | None], AfterValidator(_labels)] = Field(
+        default_factory=dict, description="What a worker must have; null: with any value"
+    )
+    priority: int = Field(0, ge=-1000, le=1000, description="Higher starts first")
     timeout_s: int = Field(HOUR, ge=1, le=30 * DAY)
-    no_output_timeout_s: int | None = Field(None, ge=1, le=30 * DAY)
-    queue_timeout_s: int = Field(DAY, ge=1, le=365 * DAY)
+    no_output_timeout_s: int | None = Field(
+        None, ge=1, le=30 * DAY, description="Ends it when it prints nothing for so long"
+    )
+    queue_timeout_s: int = Field(
+        DAY, ge=1, le=365 * DAY, description="Ends it when nobody took it for so long"
+    )
     max_retries: int = Field(MAX_RETRIES, ge=0, le=100)
-    retry_delay_s: int = Field(RETRY_DELAY_S, ge=0, le=DAY)
-    retry_on: list[RetryCause] = Field(default_factory=lambda: list(RETRY_ON_BY_DEFAULT))
-    on_lost: Literal["fail", "requeue"] = "fail"
-    locks: list[LockName] = Field([], max_length=10)
+    retry_delay_s: int = Field(RETRY_DELAY_S, ge=0, le=DAY, description="Doubles with each try")
+    retry_on: list[RetryCause] = Field(
+        default_factory=lambda: list(RETRY_ON_BY_DEFAULT),
+        description="After which failures it is tried again",
+    )
+    on_lost: Literal["fail", "requeue"] = Field(
+        "fail", description="When its worker is lost. requeue: it may run twice"
+    )
+    locks: list[LockName] = Field([], max_length=10, description="Names that one task at a time holds")
 
     @field_validator("locks")
     @classmethod

@@ -73,7 +73,7 @@ class Introduction(AgentBody):
     platform: Words = ""
     agent_version: Annotated[str, Field(max_length=64), AfterValidator(one_line)] = ""
     labels: Labels = Field(default_factory=dict)
-    tools: list[DeclaredTool] = Field([], max_length=200)
+    tools: list[DeclaredTool] = Field([], max_length=200, description="A bare name will do, too")
 
     @field_validator("tools", mode="before")
     @classmethod
@@ -104,7 +104,7 @@ class Registration(Introduction):
     """A machine that wants to work. `machine_id` and `nonce` tell a repeated call from another machine."""
 
     model_config = example(
-        name="lab-01", machine_id="3f9c2a7be1d04c55", nonce="b7e15162", tools=["shell"], slots=2
+        name="lab-01", machine_id="3f9c2a7be1d04c55", nonce="b7e15162", tools=[{"name": "shell"}], slots=2
     )
     name: Name
     machine_id: str = Field(min_length=8, max_length=128)

@@ -1,0 +1,139 @@
+"""What makes calls of the API mean something: ids that exist, keys that open, bodies that reach the code behind the checks.
+
+schemathesis makes up a call; `Living.inform` puts into most of them what is really there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Any
+
+from sqlalchemy import select
+
+from tests.world import WorkerOf, World
+from webapp.extensions import db
+from webapp.tasks.models import Attempt
+from webapp.workers.models import Worker
+
+# Most calls are made to make sense, the others stay as they were made up.
+SENSE = 0.85
+BEGUN = b"begun\n"
+
+
+class Living:
+    """A world with something behind every id, renewed as calls use it up."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.chance = random.Random(7)
+        self.tokens = {role: world.api_token(role) for role in ("viewer", "operator", "admin")}
+        world.worker("brings the usual tools")
+        self.ended = self._ended_task()
+        self.renew()
+
+    def renew(self) -> None:
+        """A worker with a task that it runs, holds a lock for and has logged from, and a worker that nobody needs."""
+        self.worker, self.offer = self._running()
+        self.stranger = self.world.registered("stranger")
+
+    def _running(self) -> tuple[WorkerOf, dict[str, Any]]:
+        worker = self.world.worker("lab", tools=["own"])
+        wish = {"tool": "own", "input": {}, "worker_id": worker.id, "max_retries": 0}
+        lock = f"of-{worker.id}"  # one that no call has made up, or its holder would keep this task waiting
+        task_id = self.world.queued_task(**wish, locks=[lock])
+        offers = worker.sync(slots=1000).json["offers"]  # what was made up before may be offered too
+        offer = next(offer for offer in offers if offer["task_id"] == task_id)
+        assert worker.sync(held=[offer["attempt_id"]]).status_code == 200
+        assert worker.send_log(offer, BEGUN).status_code == 200
+        return worker, offer
+
+    def _ended_task(self) -> str:
+        worker, offer = self._running()
+        assert worker.report(offer, exit_code=0).status_code == 200
+        return str(offer["task_id"])
+
+    def inform(self, case: Any) -> None:
+        """Put keys, ids and matching values into a case of schemathesis, in place."""
+        if not self._is_usable():
+            self.renew()
+        kinds = [name for each in case.operation.definition.raw["security"] for name in each]
+        kind = self.chance.choice(kinds) if kinds else ""
+        case.headers.update(self._credential(kind))
+        for name in case.path_parameters:
+            if self._is_sensible():
+                case.path_parameters[name] = self._id(name, kind)
+        self._replace(case.query, {"attempt_id": self.offer["attempt_id"], "attempt": "1", "offset": "2"})
+        if isinstance(case.body, dict):
+            self._inform_body(case.body)
+        elif case.media_type == "application/octet-stream" and self._is_sensible():
+            self._inform_bytes(case)
+
+    def _is_sensible(self) -> bool:
+        return self.chance.random() < SENSE
+
+    def _is_usable(self) -> bool:
+        """Whether no call has ended the task, or the right of its worker."""
+        mine = select(Worker.status).where(Worker.id == self.worker.id)
+        held = select(Attempt.id).where(Attempt.id == self.offer["attempt_id"], Attempt.ended_at.is_(None))
+        strange = select(Worker.id).where(Worker.id == self.stranger.id)
+        with self.world.app.app_context(), db.engine.connect() as connection:
+            found = [connection.scalar(query) for query in (mine, held, strange)]
+        return found[0] == "approved" and None not in found
+
+    def _credential(self, kind: str) -> dict[str, str]:
+        if kind == "workerKey":
+            return self.worker.headers
+        role = self.chance.choice(("admin", "admin", "admin", "admin", "operator", "viewer"))
+        return {"Authorization": f"Bearer {self.tokens[role]}"} if kind else {}
+
+    def _id(self, name: str, kind: str) -> str:
+        mine = kind == "workerKey"
+        running = self.offer["task_id"]
+        known = {
+            "worker_id": [self.worker.id] if mine else [self.worker.id, self.stranger.id, self.stranger.id],
+            "agent_id": [self.worker.id],
+            "task_id": [running] if mine else [running, running, self.ended],
+            "name": [f"of-{self.worker.id}"],
+        }
+        return str(self.chance.choice(known[name]))
+
+    def _replace(self, place: dict[str, Any] | None, known: dict[str, Any]) -> None:
+        for name, value in known.items():
+            if place and name in place and self._is_sensible():
+                place[name] = value
+
+    def _inform_body(self, body: dict[str, Any]) -> None:
+        known = {
+            "attempt_id": self.offer["attempt_id"],
+            "task_id": self.offer["task_id"],
+            "worker_id": self.worker.id,
+            "tool": self.chance.choice(("noop", "own")),
+            "held": [self.offer["attempt_id"]],
+            "reports": [self._report()],
+            "log_tail": {"offset": len(BEGUN), "content": "the end\n"},
+            "join_token": None,
+            "content_base64": None,
+            "offset": self.chance.choice((0, len(BEGUN))),
+        }
+        self._replace(body, known)
+        if "wait_s" in body:
+            body["wait_s"] = 0
+        if isinstance(body.get("content"), str):
+            checksum = hashlib.sha256(body["content"].encode(errors="replace")).hexdigest()
+            self._replace(body, {"checksum": checksum})
+
+    def _report(self) -> dict[str, Any]:
+        ids = {"task_id": self.offer["task_id"], "attempt_id": self.offer["attempt_id"]}
+        status = self.chance.choice(("completed", "failed", "nonsense"))
+        return {**ids, "status": status, "execution_time_ms": 5}
+
+    def _inform_bytes(self, case: Any) -> None:
+        case.body = case.body if isinstance(case.body, bytes) else b"more\n"
+        case.headers.pop("Content-Encoding", None)
+        offset = self.chance.choice((0, len(BEGUN), 600))
+        checksum = hashlib.sha256(case.body).hexdigest()
+        attempt_id = self.offer["attempt_id"]
+        case.headers.update(
+            {"X-Log-Attempt": attempt_id, "X-Log-Offset": str(offset), "X-Log-SHA256": checksum}
+        )
