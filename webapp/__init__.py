@@ -31,7 +31,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         errors,
         instance,
         journal,
-        leadership,
         live,
         routing,
         security,
@@ -65,7 +64,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     limiter.init_app(app)
     sock.init_app(app)
 
-    leadership.init_app(app)
     live.init_app(app)
     auth.init_app(app)
     workers.init_app(app)

@@ -7,7 +7,7 @@ as long as the connection that took it lives: a process that dies, or loses the 
 import logging
 from dataclasses import dataclass, field
 
-from flask import Flask, current_app
+from flask import current_app
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -60,9 +60,5 @@ class Leadership:
 
 
 def of_this_process() -> Leadership:
-    leadership: Leadership = current_app.extensions["leadership"]
+    leadership: Leadership = current_app.extensions.setdefault("leadership", Leadership())
     return leadership
-
-
-def init_app(app: Flask) -> None:
-    app.extensions["leadership"] = Leadership()
