@@ -193,6 +193,7 @@ def _enter(connection: Control) -> None:
         older.parked.free_slots = 0
         older.close(REPLACED)
     sync.pushed_to[connection.caller.worker_id] = connection.parked
+    bus.wake(worker_topic(connection.caller.worker_id))
 
 
 def _leave(connection: Control) -> None:

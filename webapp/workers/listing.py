@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from webapp import clock
-from webapp.workers import presence, state
+from webapp.workers import control, presence, state
 from webapp.workers.access import workers_of
 from webapp.workers.models import Worker
 from webapp.workers.rules import ShownStatus
@@ -47,6 +47,12 @@ class Shown:
     def answers(self) -> bool:
         """Its agent is there, whether or not it may have more work."""
         return self.is_up or self.status in ("draining", "quarantined")
+
+    @property
+    def socket_since(self) -> datetime | None:
+        """When its control socket was opened; None where it has only its sync."""
+        connection = control.connection_of(self.worker.id)
+        return connection.connected_at if connection else None
 
     @property
     def back_at(self) -> datetime | None:
