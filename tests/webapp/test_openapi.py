@@ -76,8 +76,9 @@ def test_the_document_is_valid_openapi_3_1(world: World, document: dict[str, Any
 def test_every_reference_leads_somewhere_and_every_schema_is_used(
     world: World, document: dict[str, Any]
 ) -> None:
-    named = set(re.findall(r"'#/components/schemas/(\w+)'", repr(document)))
-    assert named == set(document["components"]["schemas"])
+    for kind in ("schemas", "responses"):
+        named = set(re.findall(rf"'#/components/{kind}/(\w+)'", repr(document)))
+        assert named == set(document["components"][kind])
 
 
 def test_names_of_operations_are_theirs_alone(world: World, document: dict[str, Any]) -> None:
@@ -98,7 +99,9 @@ def test_security_follows_from_the_guards(world: World, document: dict[str, Any]
 
 def test_errors_are_problem_documents(world: World, document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
-        for status, response in operation["responses"].items():
+        for status, said in operation["responses"].items():
+            name = said.get("$ref", "").rpartition("/")[2]
+            response = document["components"]["responses"][name] if name else said
             if status >= "400":
                 assert list(response["content"]) == ["application/problem+json"], (method, path, status)
             assert response["description"], (method, path, status)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pydantic_core import core_schema
 
 REF = "#/components/schemas/{model}"
+RESPONSES = "#/components/responses/"
 ARGUMENT = re.compile(r"<(?:(\w+):)?(\w+)>")
 GROUPS = {
     "Tasks": "Submit, watch, cancel and repeat tasks; read their logs.",
@@ -52,6 +53,19 @@ SECURITY_SCHEMES = {
         "description": "A worker's own key, gsw_…, from its registration.",
     },
 }
+# Said once, and named by the operations that may answer with nothing else under this status.
+SHARED_ERRORS = (
+    errors.BadRequest,
+    errors.NotSignedIn,
+    errors.Forbidden,
+    errors.NotFound,
+    errors.Conflict,
+    errors.TooLarge,
+    errors.Invalid,
+    errors.TooMany,
+    errors.Broken,
+    errors.Unavailable,
+)
 Json = dict[str, Any]
 
 
@@ -117,7 +131,11 @@ def make(app: Flask) -> Json:
         "servers": [{"url": PREFIX}],
         "tags": [{"name": name, "description": words} for name, words in GROUPS.items()],
         "paths": paths,
-        "components": {"schemas": schemas.definitions, "securitySchemes": SECURITY_SCHEMES},
+        "components": {
+            "schemas": schemas.definitions,
+            "responses": {kind.__name__: _error([kind], schemas) for kind in SHARED_ERRORS},
+            "securitySchemes": SECURITY_SCHEMES,
+        },
     }
 
 
@@ -219,12 +237,23 @@ def _responses(route: Route, schemas: Schemas) -> Iterator[tuple[str, Json]]:
     content = {} if says.answer is None else {"content": schemas.content(says.answer)}
     for status, words in {says.status: "The answer" if content else "Done", **says.also}.items():
         yield str(status), {"description": words, **content}
-    meanings: dict[int, list[str]] = {}
+    kinds: dict[int, dict[type[GarageError], None]] = {}
     for error in _errors_of(route):
-        meanings.setdefault(error.status, []).append((error.__doc__ or "").strip().splitlines()[0])
-    for status, said in sorted(meanings.items()):
-        words = " Or: ".join(dict.fromkeys(said))
-        yield str(status), {"description": words, "content": schemas.content(Problem)}
+        kinds.setdefault(error.status, {})[error] = None
+    for status, found in sorted(kinds.items()):
+        [first, *others] = found
+        known = not others and first in SHARED_ERRORS
+        yield str(status), {"$ref": f"{RESPONSES}{first.__name__}"} if known else _error(list(found), schemas)
+
+
+def _error(kinds: list[type[GarageError]], schemas: Schemas) -> Json:
+    """One response for all errors of a status: what each means, and `Retry-After` where they carry it."""
+    words = dict.fromkeys((kind.__doc__ or "").strip().splitlines()[0] for kind in kinds)
+    made: Json = {"description": " Or: ".join(words), "content": schemas.content(Problem)}
+    if any(kind.retry_after_s is not None for kind in kinds):
+        header = {"description": "Seconds to wait", "schema": {"type": "integer"}}
+        made["headers"] = {"Retry-After": header}
+    return made
 
 
 def _errors_of(route: Route) -> Iterator[type[GarageError]]:

@@ -4,9 +4,9 @@ import json
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from webapp.api.openapi import Json
+from webapp.api.openapi import RESPONSES, Json
 
 SHAPE = "#/components/schemas/"
 # What any operation may answer with: said once, at the head of the page.
@@ -93,9 +93,10 @@ def _reached(named: list[str], schemas: Json) -> list[str]:
 
 
 def _call(document: Json, verb: str, path: str, operation: Json, origin: str) -> Call:
-    said = [
-        (status, part["description"], _answer_shape(part)) for status, part in operation["responses"].items()
-    ]
+    said = []
+    for status, part in operation["responses"].items():
+        response = _resolved(document, part)
+        said.append((status, response["description"], _answer_shape(response)))
     schemas = document["components"]["schemas"]
     body = _json_body(operation)
     return Call(
@@ -110,6 +111,11 @@ def _call(document: Json, verb: str, path: str, operation: Json, origin: str) ->
         [row for row in said if row[0] < "400"],
         [row for row in said if row[0] >= "400" and row[0] not in ANYWHERE],
     )
+
+
+def _resolved(document: Json, response: Json) -> Json:
+    name = str(response.get("$ref", "")).removeprefix(RESPONSES)
+    return cast(Json, document["components"]["responses"][name]) if name else response
 
 
 def _answer_shape(response: Json) -> str:
