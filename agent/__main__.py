@@ -26,7 +26,7 @@ log = logging.getLogger("agent")
 
 REFUSED, BAD_CONFIG, IN_USE = 1, 2, 3
 CANCEL_S = 8.0
-GOODBYE_S = 2.0
+GOODBYE_S = 5.0
 _LOOK_S = 0.02
 _COLLECT_S = 30.0
 

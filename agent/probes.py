@@ -18,7 +18,7 @@ from agent.tools import Finding, Tool
 
 log = logging.getLogger("agent")
 
-ASKED_S = 5.0
+ASKED_S = 10.0
 ANSWER_BYTES = 16 * 1024
 # For all tools together: what hasn't come by then counts as not working until the next look.
 LOOK_S = 15.0
@@ -106,6 +106,10 @@ class Prober:
             if not self.found:
                 self._look()
             return self.found
+
+    @property
+    def all_work(self) -> bool:
+        return all(finding.works for finding in self.found.values())
 
     def look(self) -> bool:
         """→ whether anything is otherwise than before."""

@@ -29,6 +29,8 @@ from agent.tools import Finding
 log = logging.getLogger("agent")
 
 ROUND_S = 600.0
+# While a tool doesn't work: perhaps the machine was only too busy to answer, as it is while it starts.
+SOON_S = 30.0
 
 
 class Session:
@@ -76,13 +78,14 @@ class Session:
         threading.Thread(target=self._make_rounds, name="rounds", daemon=True).start()
 
     def _make_rounds(self) -> None:
-        work = self.sweep  # the tools were looked at for the first sync
+        work = self.sweep
+        self._prober.now()
         while not self._is_over.is_set():
             try:
                 work()
             except Exception:
                 log.exception("an error that nobody expected")
-            self._is_over.wait(ROUND_S)
+            self._is_over.wait(ROUND_S if self._prober.all_work else SOON_S)
             work = self.make_round
 
     def make_round(self) -> None:

@@ -88,3 +88,13 @@ def test_a_change_is_declared_until_a_sync_succeeded(
     session.make_round()
     wait_for(lambda: declared(server)[-1]["version"] == "2")
     assert answers == []
+
+
+def test_a_tool_that_doesnt_work_is_looked_at_again_soon(
+    server: FakeServer, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.session.SOON_S", 0.05)
+    looks = iter([Finding(works=False, problem="too busy")])
+    monkeypatch.setattr(Shell, "probe", lambda *_: next(looks, Finding(version="5.2")))
+    open_session()
+    wait_for(lambda: declared(server) and declared(server)[-1]["version"] == "5.2")

@@ -79,7 +79,8 @@ def test_a_program_that_says_nothing_is_ended_in_time(tmp_path: Path) -> None:
     silent = program(tmp_path, f"echo $$ > {tmp_path}/pid; exec >&- 2>&-; sleep 300")
     with pytest.raises(NoAnswer, match=r"didn't answer within 1 s"):
         first_line([silent], PATH, timeout_s=1)
-    wait_for(lambda: not is_running(int((tmp_path / "pid").read_text())))
+    pid = tmp_path / "pid"  # not there where it was ended before it could begin
+    wait_for(lambda: not pid.exists() or not pid.read_text() or not is_running(int(pid.read_text())))
 
 
 def test_a_program_that_talks_without_end_is_ended_in_time(tmp_path: Path) -> None:
