@@ -311,6 +311,7 @@ class Loop:
         if self._is_over or not self._holding.take(offers, sent_at):
             return False
         self._news += 1
+        self.when_changed()
         if len(self._held) >= self._slots and not self._ready:
             self._rest_until = clock.now() + FULL_PAUSE_S
         return True

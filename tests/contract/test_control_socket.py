@@ -280,6 +280,17 @@ def test_the_newest_connection_wins_and_the_older_ones_end_changes_nothing(agent
             assert server_state(agent)["connected"] is True
 
 
+def test_a_restarted_agent_is_not_kept_waiting_by_the_socket_of_its_former_self(agent: Agent) -> None:
+    with agent.connected() as former:
+        former.beat()
+        agent.session_id = uuid.uuid4().hex
+        agent.sync(tools=[SHELL], labels={"raw": agent.name})
+        assert former.closed_with() == 4409
+        task_id = agent.task()
+        offers = eventually(lambda: agent.sync()["offers"], what="the task by sync")
+        assert [offer["task_id"] for offer in offers] == [task_id]
+
+
 def test_a_repeated_id_is_answered_and_not_acted_on_again(agent: Agent) -> None:
     stray = str(uuid.uuid4())
     with agent.connected() as line:

@@ -96,6 +96,7 @@ class Control(Connection):
         if len(self._seen) > REMEMBERED_IDS:
             del self._seen[next(iter(self._seen))]
         self._request = request.model_copy(update={"reports": []})
+        self.parked.session_id = request.session_id
         self.heartbeat_at = clock.now()
         seen = presence.seen(self.caller.worker_id, self.caller.address)
         presence.heard(seen, request)
@@ -106,7 +107,9 @@ class Control(Connection):
     # ---- to the agent
 
     def _check(self) -> None:
-        if clock.monotonic() - self._heard_at > self._silence_s:
+        if self.parked.is_superseded:
+            self.close(REPLACED)
+        elif clock.monotonic() - self._heard_at > self._silence_s:
             self.close(RESTARTING)
 
     def _send(self) -> None:
@@ -190,8 +193,7 @@ def _enter(connection: Control) -> None:
         older = _connected.get(connection.caller.worker_id)
         _connected[connection.caller.worker_id] = connection
     if older:
-        older.parked.free_slots = 0
-        older.close(REPLACED)
+        older.parked.supersede()
     sync.pushed_to[connection.caller.worker_id] = connection.parked
     bus.wake(worker_topic(connection.caller.worker_id))
 
@@ -202,7 +204,8 @@ def _leave(connection: Control) -> None:
     with _lock:
         if _connected.get(worker_id) is connection:
             del _connected[worker_id]
-            sync.pushed_to.pop(worker_id, None)
+            if sync.pushed_to.get(worker_id) is connection.parked:
+                del sync.pushed_to[worker_id]
             # Its sync takes over now, not at its next look.
             bus.wake(worker_topic(worker_id))
 

@@ -59,6 +59,12 @@ class Parked:
     free_slots: int = 0
     offered: object = None
     is_superseded: bool = False
+    session_id: str = ""  # of the agent, as far as it has said
+
+    def supersede(self) -> None:
+        """Somebody newer has taken its place."""
+        self.is_superseded, self.free_slots = True, 0
+        self.waiter.wake()
 
     def is_over(self) -> bool:
         """Asked again after each wait: a method, since it changes under the caller."""
@@ -78,15 +84,21 @@ def parked_workers() -> list[Parked]:
         return [parked for parked in found if parked.free_slots > 0]
 
 
+def _end_stale_socket(caller: Caller, request: SyncRequest) -> None:
+    """The agent has started anew: what its former self has open, perhaps half, would swallow the next task."""
+    pushed = pushed_to.get(caller.worker_id)
+    if pushed is not None and pushed.session_id != request.session_id:
+        pushed_to.pop(caller.worker_id, None)
+        pushed.supersede()
+
+
 def _terms(caller: Caller, request: SyncRequest) -> Terms:
     """One dispatcher a worker. A sync that brings reports claims all the same: what they free is filled in the same
     transaction, under the worker's lock, instead of in a second one."""
     return Terms(claims=bool(request.reports) or caller.worker_id not in pushed_to)
 
 
-def sync(
-    caller: Caller, request: SyncRequest, address: str, is_connected: Callable[[], bool]
-) -> SyncAnswer:
+def sync(caller: Caller, request: SyncRequest, address: str, is_connected: Callable[[], bool]) -> SyncAnswer:
     """Report, renew, and wait up to `wait_s` for something to say. Raises when the worker may not work."""
     seen = presence.seen(caller.worker_id, address)
     presence.heard(seen, request)
@@ -94,6 +106,7 @@ def sync(
     with _park(caller) as parked:
         caller = _wait_for_approval(caller, parked, deadline)
         if request.introduces:
+            _end_stale_socket(caller, request)
             introduce(caller.worker_id, request, request.slots, request.plan_limit)
             caller = identify.again(caller)
         answer = exchange(caller, request, _terms(caller, request))
@@ -136,8 +149,7 @@ def _park(caller: Caller) -> Iterator[Parked]:
             older = _parked.get(caller.worker_id)
             _parked[caller.worker_id] = parked
         if older:
-            older.is_superseded = True
-            older.waiter.wake()
+            older.supersede()
         try:
             yield parked
         finally:
