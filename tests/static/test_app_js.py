@@ -235,6 +235,19 @@ def test_a_page_that_fell_far_behind_keeps_only_the_end_and_offers_what_it_misse
     expect(page.locator("#log-older")).to_have_text("Show the 4000 lines before this")
 
 
+def test_a_hole_in_the_log_itself_takes_nothing_away_from_the_page(page: Page, stub: LivePage) -> None:
+    hole = '<div class="ln is-mark is-hole"><a></a><span>left out</span></div>'
+    visit(page, stub, LOG.format(lines=lines(1, 300), offset=1))
+    stub.send(f'<div hx-swap-oob="beforeend:#log">{hole}{lines(4001, 5000)}</div>')
+    expect(page.locator("#L5000")).to_be_in_viewport()
+    expect(page.locator(".ln[id]")).to_have_count(1300)
+    expect(page.locator("#log-older")).to_be_hidden()
+    stub.send(f'<div hx-swap-oob="beforeend:#log">{lines(5001, 6500)}</div>')
+    expect(page.locator("#L6500")).to_be_in_viewport()
+    expect(page.locator(".ln")).to_have_count(2000)
+    expect(page.locator("#log-older")).to_have_text("Show the 4500 lines before this")
+
+
 def test_an_empty_page_that_gets_only_the_end_offers_what_was_before(page: Page, stub: LivePage) -> None:
     visit(page, stub, LOG.format(lines="", offset=0))
     stub.send(f'<div hx-swap-oob="beforeend:#log">{lines(3001, 5000)}</div>')
