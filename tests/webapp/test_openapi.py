@@ -156,6 +156,13 @@ def test_the_page_shows_every_operation_with_a_line_to_paste(world: World, docum
     assert targets <= set(re.findall(r'id="(\w+)"', shown))
 
 
+def test_the_page_names_shapes_once_as_links(world: World) -> None:
+    page = world.browser("viewer").get("/api?about=workers").get_data(as_text=True)
+    assert 'list of <a href="#WorkerAnswer">WorkerAnswer</a></span>' in page
+    assert '<a href="#MetricsAnswer">MetricsAnswer</a> or null</span>' in page
+    assert "`" not in page
+
+
 def test_a_group_that_isnt_there_is_the_first_one(world: World) -> None:
     page = world.browser("viewer").get("/api?about=%3Cb%3E").get_data(as_text=True)
     assert 'aria-current="page">Tasks</a>' in page

@@ -104,7 +104,7 @@ def _call(document: Json, verb: str, path: str, operation: Json, origin: str) ->
         verb.upper(),
         path,
         operation["summary"],
-        operation.get("description", ""),
+        _plain(operation.get("description", "")),
         _curl(document, verb, path, operation, origin),
         [_parameter(each) for each in operation.get("parameters", [])],
         _shape(body, schemas[body]) if body else None,
@@ -146,7 +146,12 @@ def _shape(name: str, schema: Json) -> Shape:
         )
         for member, said in schema.get("properties", {}).items()
     ]
-    return Shape(name, schema.get("description", ""), fields)
+    return Shape(name, _plain(schema.get("description", "")), fields)
+
+
+def _plain(words: str) -> str:
+    """Words of a docstring: what stands in backticks there is as clear without them."""
+    return words.replace("`", "")
 
 
 def _default(schema: Json) -> str:
