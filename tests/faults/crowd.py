@@ -23,23 +23,25 @@ class Member:
     def __init__(self, garage: Garage, name: str, join_token: str) -> None:
         self.name = name
         self._session_id = str(uuid.uuid4())
-        answer = Server(garage.url).register(
-            {
-                "name": name,
-                "hostname": name,
-                "platform": "a test",
-                "machine_id": name,
-                "nonce": str(uuid.uuid4()),
-                "agent_version": "0.1.0",
-                "labels": {},
-                "tools": TOOLS,
-                "slots": 1,
-                "plan_limit": 1,
-                "join_token": join_token,
-            }
-        )
+        door = Server(garage.url)
+        answer = door.register({**self._introduction(), "join_token": join_token})
+        door._session().close()
         self._server = Server(garage.url, answer["worker_id"], answer["api_key"])
         self.held: list[dict[str, Any]] = []
+
+    def _introduction(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "hostname": self.name,
+            "platform": "a test",
+            "machine_id": self.name,
+            "nonce": str(uuid.uuid4()),
+            "agent_version": "0.1.0",
+            "labels": {},
+            "tools": TOOLS,
+            "slots": 1,
+            "plan_limit": 1,
+        }
 
     def sync(self, wait_s: float = 0, reports: Iterable[dict[str, Any]] = ()) -> dict[str, Any]:
         body = {

@@ -35,7 +35,9 @@ def on_this_machine(seconds: float) -> float:
 def pages(garage: Garage, count: int) -> Iterator[list[Client]]:
     session = Session(garage, "admin", garage.password)
     url = garage.url.replace("http:", "ws:") + "/ws/page?view=dashboard"
-    headers = {"Cookie": f"gsw_session={session.cookie['value']}", "Origin": garage.url}
+    session.http.close()
+    # The client's Host header has no port, and the two have to agree.
+    headers = {"Cookie": f"gsw_session={session.cookie['value']}", "Origin": "http://127.0.0.1"}
     opened: list[Client] = []
     try:
         for _ in range(count):
