@@ -63,8 +63,9 @@ def submit_one_of_each(stack: Stack, wait: str) -> dict[str, str]:
     for task_id in ids.values():
         stack.ended(task_id)
     ids["waiting task"] = stack.submit("true", name="train", labels={"gpu": "a100"})
-    ids["running task"] = stack.submit(TEST_RUN + wait, name="make check")
+    ids["running task"] = stack.submit(TEST_RUN + wait, name="make check", locks=["deploy/prod", "db"])
     stack.running(ids["running task"])
+    ids["task that waits for a lock"] = stack.submit("true", name="deploy", locks=["deploy/prod"])
     return ids
 
 
@@ -82,6 +83,7 @@ def full(shared_stack: Stack, people: People) -> Iterator[dict[str, str]]:
         **{what: f"/tasks/{task_id}" for what, task_id in ids.items()},
         "dashboard": "/",
         "tasks": "/tasks",
+        "locks": "/locks",
         "tasks, none found": "/tasks?q=no-such-task",
         "new task": "/tasks/new",
         "run again with changes": f"/tasks/new?from={ids['failed task']}",
@@ -131,7 +133,7 @@ def test_every_empty_page_says_what_to_do_next(
 ) -> None:
     size, dark = LOOKS[look]
     page = new_visits(People(empty)).page("admin", size=size, dark=dark)
-    paths = ("/", "/tasks", "/tasks/new", "/workers", "/settings/join-tokens", "/settings/tokens")
+    paths = ("/", "/tasks", "/locks", "/tasks/new", "/workers", "/settings/join-tokens", "/settings/tokens")
     found = []
     for path in paths:
         found += problems(page, path)
@@ -139,7 +141,7 @@ def test_every_empty_page_says_what_to_do_next(
     assert found == []
 
 
-@pytest.mark.parametrize("dialog", ["cancel", "force-finish", "open", "revoke"])
+@pytest.mark.parametrize("dialog", ["break", "cancel", "force-finish", "open", "revoke"])
 def test_every_dialog_is_usable(
     request: pytest.FixtureRequest, visits: Visits, full: dict[str, str], stack: Stack, dialog: str
 ) -> None:
@@ -148,7 +150,9 @@ def test_every_dialog_is_usable(
         worker = stack.worker("agent-1")["id"]
         visits.people.admin.post(f"/workers/{worker}/close")
         request.addfinalizer(lambda: visits.people.admin.post(f"/workers/{worker}/open"))
-    page.goto(full["running task"] if dialog in ("cancel", "force-finish") else full["worker"])
+    page.goto(full[{"break": "locks", "open": "worker", "revoke": "worker"}.get(dialog, "running task")])
+    if dialog == "break":
+        page.get_by_role("checkbox", name="Select db").check()
     page.locator(f"a[href='#{dialog}']").click()
     expect(page.get_by_role("dialog")).to_be_in_viewport(ratio=1)
     assert axe_findings(page) == []

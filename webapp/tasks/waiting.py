@@ -111,9 +111,11 @@ def held_counts(organisation_id: str) -> dict[str, int]:
 
 def _waits(task: Task, worker: Worker, held: int, own: Because | None) -> Waits:
     status = status_of(worker, held)
-    never = mismatches(placements.wanted(task.placement_id), placements.offered_by(worker))
+    wanted = placements.wanted(task.placement_id)
+    never = mismatches(wanted, placements.offered_by(worker))
     if never:
-        remedy = "Ask for other labels, or change this worker"
+        is_anothers = wanted.worker_id not in (None, worker.id)
+        remedy = _BY_NAME if is_anothers else "Ask for other labels, or change this worker"
         return Waits(worker, status, Because("never", _sentence("; ".join(never)), remedy))
     because = (
         _STATUS_REASONS.get(status) or _agents_no(worker) or own or _no_room(task, worker, held) or _SOON
@@ -155,6 +157,7 @@ def _held_of_class(worker: Worker, slot_class: str) -> int:
     return db.session.scalar(query) or 0
 
 
+_BY_NAME = "Run it again with changes, for any worker"
 _SOON = Because("free", "Matches, and takes it in a moment", "Wait")
 _SILENT = Because("silent", "Doesn’t answer", "Look whether the machine is awake and its agent runs")
 _STATUS_REASONS: dict[str, Because] = {
@@ -201,7 +204,7 @@ def summary(able: Sequence[tuple[str, Kind]], asked: int) -> str:
         )
     free = [name for name, kind in able if kind == "free"]
     if free:
-        return f"{free[0]} is free, and takes it in a moment."
+        return f"{free[0]} has room, and takes it in a moment."
     kinds = Counter(kind for _, kind in able)
     if len(kinds) > 1:
         parts = [f"{count} {_SAID[kind][count > 1]}" for kind, count in kinds.most_common()]

@@ -39,7 +39,7 @@ def test_each_is_shown_with_its_holder_and_its_line(world: World) -> None:
     offer = world.running_task(worker, name="deploy 41", locks=["team/prod"])
     second, third = (world.queued_task(name=f"deploy {n}", locks=["team/prod"]) for n in (42, 43))
     page = world.browser("viewer").get("/locks")
-    assert re.search(r"team/prod deploy 41 on lab-01 since .* deploy 42 deploy 43", text_of(page))
+    assert re.search(r"team/prod held for since .* deploy 41 on lab-01 deploy 42 deploy 43", text_of(page))
     assert "1 held 2 tasks in line" in text_of(page)
     for task_id in (offer["task_id"], second, third):
         assert f'href="/tasks/{task_id}"' in page.text
@@ -62,7 +62,7 @@ def test_of_a_long_line_the_beginning_is_shown(world: World) -> None:
 def test_one_that_nobody_holds_yet_is_shown_with_its_line(world: World) -> None:
     world.worker()
     world.queued_task(name="waits", locks=["prod"])
-    assert "prod nobody waits" in words(world, "/locks")
+    assert "prod free nobody waits" in words(world, "/locks")
 
 
 def test_it_is_live_and_of_one_organisation(world: World) -> None:

@@ -40,10 +40,10 @@ def test_a_draining_one_says_what_it_still_finishes(world: World) -> None:
     page = client.get(f"/workers/{worker.id}")
     assert "nas drains: it finishes 1 task and takes no more." in text_of(page)
     assert "<title>Draining: nas" in page.text
-    assert "it finishes 1 task and takes no more." in text_of(page)
+    assert "It finishes 1 task and takes no more." in text_of(page)
     assert f'formaction="/workers/{worker.id}/resume"' in page.text
     assert f'formaction="/workers/{worker.id}/drain"' not in page.text
-    assert "nas Finishes 1 task, takes no more" in words(world, "/workers")
+    assert "nas Finishes 1 task" in words(world, "/workers")
 
 
 def test_an_idle_one_that_drains_can_be_switched_off(world: World) -> None:
@@ -52,8 +52,8 @@ def test_an_idle_one_that_drains_can_be_switched_off(world: World) -> None:
     client = world.browser("admin")
     press(client, f"/workers/{worker.id}/drain", back="list")
     assert toast(client, "/workers") == "nas drains: it takes no more work."
-    assert "The machine can be switched off." in words(world, f"/workers/{worker.id}")
-    assert "nas Holds no task, takes none" in words(world, "/workers")
+    assert "the machine can be switched off." in words(world, f"/workers/{worker.id}")
+    assert "nas Holds no task any more" in words(world, "/workers")
 
 
 def test_resumed_it_takes_work_again(world: World) -> None:
@@ -80,8 +80,8 @@ def test_a_quarantined_one_says_for_how_long_why_and_what_to_do(world: World) ->
     [row] = world.rows("tasks")[:1]
     assert f'<a href="/tasks/{row["id"]}">' in page.text
     listed = world.browser("viewer").get("/workers")
-    assert "lab-03 Set aside, back" in text_of(listed)
-    assert ": 3 infrastructure failures in a row." in text_of(listed)
+    assert "lab-03 Back" in text_of(listed)
+    assert "after 3 infrastructure failures" in text_of(listed)
 
 
 def test_resume_ends_a_quarantine_and_says_so(world: World) -> None:
@@ -243,11 +243,11 @@ def test_an_announcement_is_shown_until_it_is_taken_back(world: World) -> None:
     path = f"/workers/{worker.id}"
     press(client, f"{path}/announce", text=" restarts at 18:00 ")
     assert toast(client, path) == "Announced to nas."
-    assert "Announced now restarts at 18:00" in text_of(client.get(path))
+    assert "Announced restarts at 18:00" in text_of(client.get(path))
     assert worker.sync().json["announce"] == "restarts at 18:00"
     press(client, f"{path}/announce", take_back="yes")
     assert toast(client, path) == "Taken back."
-    assert "Announced now" not in text_of(client.get(path))
+    assert "Announced restarts" not in text_of(client.get(path))
     assert worker.sync().json["announce"] is None
 
 
