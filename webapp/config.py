@@ -7,6 +7,7 @@ import difflib
 import os
 import runpy
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -207,6 +208,10 @@ def flask_config(settings: Settings, secret_key: str) -> dict[str, Any]:
         "MAX_CONTENT_LENGTH": 2 * 1024 * 1024,
         "MAX_FORM_MEMORY_SIZE": 1024 * 1024,
         "SESSION_COOKIE_NAME": "gsw_session",
+        # Only an answer that changes the session sets its cookie. With every answer, one that is late (a file, a poll)
+        # would put the old cookie over the new one, and what a form's toast says would be lost.
+        "SESSION_REFRESH_EACH_REQUEST": False,
+        "PERMANENT_SESSION_LIFETIME": timedelta(days=settings.session_days),
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": bool(settings.public_url and settings.public_url.startswith("https:")),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
 import pytest
 
 from tests.webapp.pages.forms import csrf, press, text_of
@@ -108,6 +113,24 @@ def test_signing_out_ends_the_cookie_for_good(world: World) -> None:
     with client.session_transaction() as session:
         session["sid"] = secret
     assert client.get("/").status_code == 302
+
+
+def test_an_answer_that_changes_nothing_of_the_session_sets_no_cookie(world: World) -> None:
+    """A late one would put the old cookie over a newer one, and the toast in it would be lost."""
+    client, _ = sign_in(world, world.person("viewer").name, PASSWORD)
+    client.get("/settings")  # makes the token of its forms
+    for path in ("/", "/tasks", "/live?view=tasks", "/static/app.css", "/settings"):
+        with client.get(path) as answer:
+            assert answer.status_code == 200
+            assert "Set-Cookie" not in answer.headers, path
+
+
+def test_the_cookie_lasts_as_long_as_the_sign_in(new_world: Callable[..., World]) -> None:
+    world = new_world(session_days=90)
+    _, answer = sign_in(world, world.person("viewer").name, PASSWORD)
+    found = re.search(r"Expires=([^;]+)", answer.headers["Set-Cookie"])
+    assert found
+    assert parsedate_to_datetime(found[1]) - datetime.now(UTC) > timedelta(days=89)
 
 
 def test_who_is_signed_in_already_goes_on(world: World) -> None:
