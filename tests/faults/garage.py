@@ -90,6 +90,17 @@ class Garage(Stack):
     def counting(self, name: str, n: int = 10, pause: float = 0.3, **wish: Any) -> str:
         return self.submit(self.script(name, COUNT.format(n=n, pause=pause)), name=name, **wish)
 
+    def counting_and_waiting(self, name: str) -> str:
+        """Counts to ten, then runs on until `let_go`: its log is sent before its report, however slow the machine."""
+        body = COUNT.format(n=10, pause=0.1) + f"; until [ -e {self._go(name)} ]; do sleep 0.1; done"
+        return self.submit(self.script(name, body), name=name)
+
+    def let_go(self, name: str) -> None:
+        self._go(name).touch()
+
+    def _go(self, name: str) -> Path:
+        return self.folder / f"go-{name}"
+
     def assert_counted(self, task_id: str, name: str, n: int = 10, seconds: float = 60) -> None:
         """It ran once, in one attempt, ended once, and its log is what it wrote, byte for byte."""
         task = self.ended(task_id, seconds)

@@ -23,10 +23,13 @@ def garage(module_garages: NewGarage, database_url: str) -> Garage:
 def test_killed_before_or_after_a_commit_a_task_runs_once_and_ends_once(garage: Garage, point: str) -> None:
     name = point.replace(".", "-")
     freeze(garage.agents[0])  # or the server might die before it has answered the one who submits
-    garage.restart_server(f"{point}:2" if point.startswith("chunk") else point)
-    task_id = garage.counting(name)
+    garage.restart_server(point)
+    task_id = garage.counting_and_waiting(name)
+    if point.startswith("result"):
+        garage.let_go(name)
     thaw(garage.agents[0])
     garage.wait_until_gone()
     assert garage.process.process.returncode == -9
     garage.restart_server()
+    garage.let_go(name)
     garage.assert_counted(task_id, name)
