@@ -148,7 +148,7 @@ def test_a_log_that_the_server_cannot_read_does_not_keep_the_report_for_ever(
     server: FakeServer, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.pump.RETRY_REFUSED_S", 0.0)
-    monkeypatch.setattr("random.random", lambda: 0.01)
+    monkeypatch.setattr("agent.retry._spread.random", lambda: 0.01)
     server.judge_chunk = lambda *_: problem(422, detail="The checksum is not that of the content.")
     open_session()
     attempt = finished(server.submit("shell", {"script": "head -c 200000 /dev/zero"}))

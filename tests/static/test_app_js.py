@@ -139,11 +139,13 @@ def test_a_countdown_goes_second_by_second_to_now_and_moves_nothing(page: Page, 
     time, after = page.locator("time[data-countdown]"), page.locator("p b")
     expect(time).to_have_text("in 11 s")
     place = after.bounding_box()
+    assert place is not None
     seen = []
     for _ in range(12):
         page.clock.run_for(1000)
         seen.append(time.text_content())
-        assert after.bounding_box() == place
+        # Digits differ by fractions of a pixel in some fonts: less than anybody sees.
+        assert after.bounding_box() == pytest.approx(place, abs=0.5)
     assert seen == ["in 10 s", *(f"in \u2007{left} s" for left in range(9, 0, -1)), "now", "now"]
     assert page.evaluate("window.shift") < 0.001
 
