@@ -130,7 +130,7 @@ class Control(Connection):
         try:
             self.caller = identify.again(self.caller)
             refuse_status(self.caller.status)
-            answer = sync.exchange(self.caller, self._request, Terms(renews=is_heartbeat))
+            answer = sync.exchange(self.caller, self._request_now(self._request), Terms(renews=is_heartbeat))
         except GarageError as error:
             if error.status < 500:
                 self.close(SESSION_ENDED)
@@ -142,6 +142,12 @@ class Control(Connection):
             release()
         self.parked.offered, self.parked.free_slots = answer.offered, answer.free_slots
         return [*self._acknowledged(answer), *self._news(answer)]
+
+    def _request_now(self, request: SyncRequest) -> SyncRequest:
+        """A silent worker gets no new work, though its socket is open still: frozen or cut off, it couldn't begin it."""
+        if clock.monotonic() - self._heard_at <= current_app.config["SETTINGS"].offline_after_s:
+            return request
+        return request.model_copy(update={"accepting": False})
 
     def _acknowledged(self, answer: Answer) -> Iterator[dict[str, Any]]:
         """Heartbeats are answered with what their sync would have: the lease, and what isn't the worker's any more."""
