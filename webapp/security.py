@@ -182,7 +182,9 @@ def refuse_foreign_origin() -> None:
     The API takes keys only and ignores cookies, so an origin means nothing there.
     """
     is_socket = request.headers.get("Upgrade", "").lower() == "websocket"
-    if request.path.startswith(("/api/", "/ws/worker/")) or (request.method in SAFE_METHODS and not is_socket):
+    if request.path.startswith(("/api/", "/ws/worker/")) or (
+        request.method in SAFE_METHODS and not is_socket
+    ):
         return
     origin = request.headers.get("Origin")
     if origin is None and not is_socket:
