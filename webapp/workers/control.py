@@ -185,6 +185,7 @@ _lock = threading.Lock()
 
 def serve(ws: WebSocket, caller: Caller) -> None:
     """Until either side ends it. An older connection of the same worker is closed with 4409."""
+    release()  # the guard has read the key: who says nothing yet may hold no connection either
     connection = Control(ws, caller)
     with bus.attach(connection, worker_topic(caller.worker_id)):
         _enter(connection)
