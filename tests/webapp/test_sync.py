@@ -6,8 +6,11 @@ import hashlib
 from typing import Any
 
 import pytest
+from sqlalchemy import insert, select, update
 
 from tests.world import TOOLS, World, at_once, later, problem
+from webapp.database import new_id, table_of, transaction
+from webapp.tasks.models import Placement, Task
 
 
 def offered(answer: Any) -> list[str]:
@@ -173,6 +176,18 @@ def test_a_lost_offer_isnt_made_again_to_an_agent_that_takes_no_work(world: Worl
     later(3)
     assert offered(worker.sync(accepting=False)) == []
     assert worker.take()["attempt_id"] == offer["attempt_id"]
+
+
+def test_a_task_that_waited_through_an_upgrade_is_offered(world: World) -> None:
+    """Placements of an older version have ids that this one would make otherwise."""
+    worker, task_id = world.worker(), world.queued_task()
+    placements = table_of(Placement)
+    with world.app.app_context(), transaction() as session:
+        [stored] = session.execute(select(placements)).mappings()
+        older = new_id()
+        session.execute(insert(placements).values({**stored, "id": older}))
+        session.execute(update(Task).values(placement_id=older))
+    assert worker.take()["task_id"] == task_id
 
 
 def test_an_agent_that_takes_no_work_gets_none(world: World) -> None:

@@ -28,7 +28,9 @@ def wake_for_queue() -> None:
     """Once a second: whoever could take something of the queue. For wake-ups that got lost, and due retries."""
     if not parked_workers():
         return
-    due = [wanted for wanted in placements.queued() if queue.has_candidates([wanted.id])]
+    due = [
+        wanted for placement_id, wanted in placements.queued().items() if queue.has_candidates([placement_id])
+    ]
     for wanted in due:
         for parked in _parked(wanted.organisation_id):
             if _fits(parked, wanted):

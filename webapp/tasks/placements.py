@@ -45,9 +45,14 @@ def ensure(wanted: Wanted) -> str:
     return wanted.id
 
 
-def queued() -> list[Wanted]:
-    """What tasks in the queue ask for, of all organisations."""
-    return [wanted(placement_id) for placement_id in run(statements.QUEUED_PLACEMENTS).scalars()]
+def queued() -> dict[str, Wanted]:
+    """What tasks in the queue ask for, of all organisations, by the id under which it is stored.
+
+    `Wanted.id` may be another one by now: an upgrade that lets tasks ask for more makes new ids of the same.
+    """
+    return {
+        placement_id: wanted(placement_id) for placement_id in run(statements.QUEUED_PLACEMENTS).scalars()
+    }
 
 
 @lru_cache(maxsize=10_000)
@@ -88,4 +93,4 @@ def offered_by(worker: Worker) -> Offered:
 
 def matching(offered: Offered) -> list[str]:
     """The placements of the queue that this worker can take."""
-    return [wanted.id for wanted in queued() if not mismatches(wanted, offered)]
+    return [placement_id for placement_id, wanted in queued().items() if not mismatches(wanted, offered)]
