@@ -11,7 +11,7 @@ from tests.world import TOOLS, World, later, problem, until
 from webapp.database import release
 from webapp.errors import DatabaseBusy
 from webapp.housekeeping import Housekeeper, Job
-from webapp.tasks import lost
+from webapp.tasks import ending, lost, queue
 from webapp.workers import sync as long_poll
 
 DAY = 24 * 3600
@@ -148,6 +148,23 @@ def test_a_worker_that_comes_back_before_that_goes_on(world: World) -> None:
     later(100)
     assert world.end_lost() == 0
     assert worker.report(offer).json["new_status"] == "completed"
+
+
+def test_a_worker_that_comes_back_while_others_are_decided_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = [world.worker(name) for name in ("lab-01", "lab-02")]
+    offers = [world.running_task(worker, worker_id=worker.id) for worker in workers]
+    later(700)
+
+    def others_come_back(task_id: str) -> None:
+        for worker, offer in zip(workers, offers, strict=True):
+            if offer["task_id"] != task_id:
+                queue.renew(worker.id, [offer["attempt_id"]], 120)
+
+    monkeypatch.setattr(ending, "after_finish", [others_come_back])
+    world.end_lost()
+    assert sorted(world.task(offer["task_id"])["status"] for offer in offers) == ["failed", "running"]
 
 
 def test_a_worker_that_comes_back_after_that_is_told_and_its_report_is_a_note(world: World) -> None:

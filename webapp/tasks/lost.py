@@ -1,6 +1,6 @@
 """Attempts that nobody renews: unreachable first, then lost. And tasks that nobody took in time."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, and_, cast, func, or_, select
 
@@ -24,7 +24,7 @@ def end_lost(lease_s: float, lost_after_s: float) -> int:
     """
     patience = lost_after_s - lease_s
     query = (
-        select(Attempt.id, Attempt.worker_name)
+        select(Attempt.id, Attempt.worker_name, Attempt.lease_expires_at)
         .join(Task, Task.id == Attempt.task_id)
         .where(
             Attempt.ended_at.is_(None),
@@ -37,17 +37,21 @@ def end_lost(lease_s: float, lost_after_s: float) -> int:
     lost = db.session.execute(query.limit(BATCH)).all()
     for row in lost:
         with transaction():
-            _lose(row.id, f"{row.worker_name} stopped answering and its lease ended")
+            _lose(row.id, f"{row.worker_name} stopped answering and its lease ended", row.lease_expires_at)
     return len(lost)
 
 
-def _lose(attempt_id: str, why: str) -> None:
-    """A cancel that was asked for takes effect now; else the task's policy decides in `end_attempt`."""
+def _lose(attempt_id: str, why: str, lease_end: datetime | None = None) -> None:
+    """A cancel that was asked for takes effect now; else the task's policy decides in `end_attempt`.
+
+    `lease_end`: the one that was found to be over. Nothing happens where its worker has come back since then.
+    """
     task = run(statements.REPORTED_LOCKED, attempt_id=attempt_id).first()
     if (
         task is None
         or task.current_attempt_id != attempt_id
         or task.task_status not in ("assigned", "running")
+        or lease_end not in (None, task.lease_expires_at)
     ):
         return
     if task.cancel_requested_at is not None:
