@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from tests.world import TOOLS, WorkerOf, World, at_once
+from webapp.tasks import queue as task_queue
 
 CLASSES = ("task", "plan", "exclusive")
 # One tool of each class, as agents declare them.
@@ -94,6 +96,18 @@ def test_what_finds_no_place_of_its_class_doesnt_hold_up_what_is_less_urgent(wor
     queue(world, "exclusive", 3, priority=100)
     queue(world, "task", 3)
     assert classes(taken(worker)) == {"plan": 1, "exclusive": 1, "task": 2}
+
+
+def test_a_look_at_what_has_no_place_of_its_class_takes_no_lock(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = worker_of(world)
+    queue(world, "plan", 2)
+    running = taken(worker)
+    assert taken(worker, running) == []
+    lock_worker = Mock(side_effect=AssertionError("once a second, for each worker with a free slot"))
+    monkeypatch.setattr(task_queue, "lock_worker", lock_worker)
+    assert taken(worker, running) == []
 
 
 def test_slots_that_a_person_set_win_over_the_agents(world: World) -> None:

@@ -278,6 +278,17 @@ def test_a_missing_key_fails_what_needs_the_secret_and_nothing_else(world: World
     assert "canary" not in str(failed)
 
 
+def test_a_key_that_goes_missing_before_an_offer_is_repeated_fails_that_task_alone(world: World) -> None:
+    worker = world.worker()
+    secret = world.queued_task(input={"script": "true", "env": {"TOKEN": "canary"}}, max_retries=0)
+    worker.take()
+    plain = world.queued_task()
+    later(3)  # the answer with the offer got lost
+    world.app.extensions["keyring"] = Keyring(Path(world.app.instance_path) / "nowhere")
+    assert worker.take()["task_id"] == plain
+    assert world.task(secret)["status"] == "failed"
+
+
 # ---- tokens and passwords
 
 

@@ -88,7 +88,10 @@ def _offer_or_fail(task: Row[Any]) -> Offer | None:
 
 
 def _could_claim(caller: Caller, held: Sequence[Held], request: SyncRequest, fitting: Sequence[str]) -> bool:
-    return _free(caller, held, request) > 0 and queue.has_candidates(fitting, caller.admins_only)
+    """A read. What finds no place of its class isn't asked for: each look would write, and claim nothing."""
+    room = _room(caller, held, request)
+    admitted = [each for each in fitting if room.admits(placements.wanted(each).slot_class)]
+    return queue.has_candidates(admitted, caller.admins_only)
 
 
 def _free(caller: Caller, held: Sequence[Held], request: SyncRequest) -> int:
@@ -169,5 +172,8 @@ def _lost(held: Sequence[Held], request: SyncRequest, *, is_cancelled: bool) -> 
 def _lost_offers(caller: Caller, held: Sequence[Held], request: SyncRequest) -> list[Offer]:
     """The same attempts again, with the same ids."""
     lost = _lost(held, request, is_cancelled=False) if request.accepting else []
-    again = [queue.offer_again(caller.worker_id, item.attempt_id) for item in lost]
-    return [offer(task) for task in again if task is not None]
+    if not lost:
+        return []
+    with transaction():
+        again = [queue.offer_again(caller.worker_id, item.attempt_id) for item in lost]
+        return [ready for task in again if task is not None and (ready := _offer_or_fail(task))]
