@@ -179,6 +179,16 @@ def test_failures_of_the_task_dont(world: World, failure_class: str) -> None:
     assert until(world, worker) is None
 
 
+def test_revoking_a_busy_worker_doesnt_set_it_aside(world: World) -> None:
+    worker = world.worker(slots=4)
+    for _ in range(4):
+        world.queued_task()
+    assert len(worker.sync().json["offers"]) == 4
+    world.api("admin", "POST", f"/workers/{worker.id}/revoke")
+    assert {task["status"] for task in world.rows("tasks")} == {"failed"}
+    assert world.audited("worker.quarantine") == []
+
+
 def test_resume_ends_it_and_its_count(world: World) -> None:
     worker = world.worker()
     set_aside(world, worker)

@@ -16,8 +16,8 @@ def note(worker_id: str, failed_task_id: str | None) -> None:
     """An attempt ended on this worker: of this task and for a reason of the machine's, or (None) as it should."""
     with transaction():
         worker = db.session.get(Worker, worker_id, with_for_update=True, populate_existing=True)
-        if worker is None:
-            return
+        if worker is None or worker.status != "approved":
+            return  # one that was revoked gets no work anyway, and its attempts failed because of that
         if failed_task_id is None:
             worker.failures_in_row, worker.quarantines = [], 0
             return
