@@ -26,6 +26,7 @@ class Pool:
         self._changed = threading.Condition()
 
     def submit(self, work: Callable[[], None]) -> None:
+        """Raises RuntimeError where the machine has no room for another thread: then `work` is never run."""
         with self._changed:
             self._work.append(work)
             if self._idle >= len(self._work):
@@ -35,7 +36,20 @@ class Pool:
                 return
             self._threads += 1
             name = f"{self._name}-{self._threads}"
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+        except RuntimeError:
+            if self._withdrawn(work):
+                raise
+
+    def _withdrawn(self, work: Callable[[], None]) -> bool:
+        """After a thread that could not be made. False where another one has taken the work by now."""
+        with self._changed:
+            self._threads -= 1
+            if work not in self._work:
+                return False
+            self._work.remove(work)
+            return True
 
     @property
     def is_idle(self) -> bool:

@@ -124,8 +124,8 @@ class Prober:
                 probing = threading.Thread(
                     target=self._probe, args=(tool, path), name=f"probe-{name}", daemon=True
                 )
-                self._busy[name] = probing
                 probing.start()
+                self._busy[name] = probing
         found = {name: self._result(name, until) for name in self._tools}
         is_new, self.found = found != self.found, found
         return is_new

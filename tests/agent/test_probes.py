@@ -140,6 +140,19 @@ def test_a_probe_that_fails_says_why_and_the_others_go_on() -> None:
     assert prober.found["well"].works
 
 
+def test_a_look_that_finds_no_thread_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    prober = Prober([Pretended("well", Finding)])
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            prober.look()
+    assert prober.look()
+    assert prober.found["well"].works
+
+
 def test_a_probe_that_hangs_counts_as_not_working_and_isnt_started_again(gate: threading.Event) -> None:
     asked: list[int] = []
 
