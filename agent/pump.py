@@ -101,7 +101,11 @@ class Pump:
             with self._changed:
                 while not self._flows:
                     self._changed.wait()
-            pause_s = self.step()
+            try:
+                pause_s = self.step()
+            except Exception:
+                log.exception("logs: an error that nobody expected")
+                pause_s = RETRY_REFUSED_S
             with self._changed:
                 self._changed.wait(pause_s)
 
@@ -113,7 +117,11 @@ class Pump:
         for flow in flows:
             if self._is_due(flow, now):
                 flow.is_busy, flow.sent_at = True, now
-                self._senders.submit(partial(self._send, flow))
+                try:
+                    self._senders.submit(partial(self._send, flow))
+                except RuntimeError:
+                    flow.is_busy = False
+                    raise
         return LIVE_LOOK_S if any(self._is_live(flow, now) for flow in flows) else LOOK_S
 
     def _is_live(self, flow: _Flow, now: float) -> bool:
@@ -157,8 +165,18 @@ class Pump:
             is_first = False
             piece = flow.log.piece(CHUNK_BYTES)
             if piece is None:
+                self._check_readable(flow)
                 return
             self._send_chunk(flow, piece)
+
+    def _check_readable(self, flow: _Flow) -> None:
+        """The disk fails, or the task did something to its own log: its report mustn't wait for ever."""
+        if flow.when_sent is None or flow.is_enough:
+            return
+        if flow.failures < MAX_FAILURES:
+            raise Unreachable("the log can't be read", retry_after_s=RETRY_REFUSED_S)
+        log.warning("the log of %s can't be read: reported without", flow.log.attempt_id)
+        flow.log.is_refused = True
 
     def _send_chunk(self, flow: _Flow, piece: Piece) -> None:
         sent_at = clock.now()
@@ -188,8 +206,10 @@ class Pump:
     def _give_back(self, flow: _Flow) -> None:
         with self._changed:
             flow.is_busy = False
-            is_done = flow.when_sent is not None and self._is_done(flow)
-            if is_done and self._flows.get(flow.log.attempt_id) is flow:
+            # Where `finish` took it out meanwhile, that has called back already.
+            is_ours = self._flows.get(flow.log.attempt_id) is flow
+            is_done = is_ours and flow.when_sent is not None and self._is_done(flow)
+            if is_done:
                 del self._flows[flow.log.attempt_id]
         if is_done and flow.when_sent is not None:
             flow.when_sent()

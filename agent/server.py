@@ -165,7 +165,7 @@ def _body(response: requests.Response) -> dict[str, Any] | None:
         return None
     try:
         body = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from agent.journal import Place
+from agent.logs import TAIL_BYTES, AttemptLog, MemorySource, Owner
+from agent.pump import Pump
+from agent.server import Server
 from tests.agent.conftest import UNTIL_GO, StartAgent, directory, finished, running, wait_for
 from tests.agent.fake_server import FakeAttempt, FakeServer
 
@@ -48,6 +52,24 @@ def test_an_adopted_task_whose_log_is_shorter_than_the_servers_fails_and_says_by
     assert report["exit_code"] == code
     assert attempt.log == b"one up\n"
     wait_for(lambda: not directory(storage, attempt).path.exists())
+
+
+class Unreadable(MemorySource):
+    """It has a size, and the disk gives nothing of it away."""
+
+    def size(self) -> int:
+        return 2 * TAIL_BYTES
+
+
+def test_a_log_that_cant_be_read_does_not_keep_the_report_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.pump.MAX_FAILURES", 1)
+    monkeypatch.setattr("agent.pump.RETRY_REFUSED_S", 0.0)
+    log = AttemptLog("task", "attempt", Unreadable(), owner=cast("Owner", None))
+    pump = Pump(Server("http://127.0.0.1:9"))
+    reportable: list[str] = []
+    pump.finish(log, lambda: reportable.append(log.attempt_id))
+    wait_for(lambda: pump.step() and reportable)
+    assert log.is_refused
 
 
 def reported_but_not_taken(
