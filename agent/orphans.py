@@ -57,7 +57,11 @@ def _orphans() -> list[int]:
     if _Subreaper.children is None:
         return []
     orphans = []
-    for pid in map(int, _Subreaper.children.read_text(encoding="ascii").split()):
+    try:
+        text = _Subreaper.children.read_text(encoding="ascii")
+    except OSError:  # too many files are open
+        return []
+    for pid in map(int, text.split()):
         if _state(pid) == "Z":
             with suppress(OSError):
                 os.waitpid(pid, os.WNOHANG)

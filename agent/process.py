@@ -70,6 +70,14 @@ class Process:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
+    def kill(self) -> None:
+        """Without a look first: too many files may be open for one. A child's number is its own until it was waited for."""
+        if self._child is None:
+            self.signal_group(signal.SIGKILL)
+        elif self._child.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
     def collect(self) -> int | None:
         """After its end: its own status as subprocess gives it, None for one that was adopted."""
         if self._pidfd is not None:

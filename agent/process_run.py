@@ -86,7 +86,13 @@ class ProcessRun:
 
     def _watch(self, tool: ProcessTool, watched: Process, started_at: float) -> Ending:
         watch = Watch(watched, self._wish, lambda: self._deadlines(started_at))
-        why = watch.until_end(tool.ladder)
+        try:
+            why = watch.until_end(tool.ladder)
+        except Exception:  # unseen it must not go on: its task may be given to another
+            watched.kill()
+            orphans.end_all(self._offer.attempt_id, watched.pid)
+            watched.collect()
+            raise
         self.run_s = clock.now() - started_at
         if why is None and watched.is_own:
             orphans.after_normal_end(self._offer.attempt_id, watched.pid)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -238,6 +239,19 @@ def test_a_reused_process_id_is_never_signalled(tmp_path: Path) -> None:
     finally:
         os.killpg(child.pid, signal.SIGKILL)
         child.collect()
+
+
+def test_a_process_that_cant_be_watched_is_ended_before_its_task_is_given_to_another(
+    server: FakeServer, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_many(wish: Wish) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Wish, "open", too_many)
+    open_session()
+    attempt = finished(server.submit("shell", {"script": "sleep 300"}))
+    assert (attempt.report["status"], attempt.report["failure_class"]) == ("failed", "agent_error")
+    assert living(attempt) == []
 
 
 def test_a_process_is_waited_for_where_the_system_has_no_pidfd(
