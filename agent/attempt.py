@@ -144,10 +144,9 @@ class Attempt:
 
     def lease_renewed(self, sent_at: float) -> None:
         self.lease.renew(sent_at)
-        is_on_disk = self.offer.on_lost == "requeue" and self.place.journal.exists()
-        if is_on_disk and sent_at - self._renewal_noted_at > RENEWAL_NOTED_S:
+        is_due = self.offer.on_lost == "requeue" and sent_at - self._renewal_noted_at > RENEWAL_NOTED_S
+        if is_due and self.place.note_renewal(sent_at):
             self._renewal_noted_at = sent_at
-            self.place.note_renewal(sent_at)
 
     # Its life.
 

@@ -100,9 +100,15 @@ class Place:
         except (OSError, ValueError):
             return None
 
-    def note_renewal(self, at: float) -> None:
-        with suppress(OSError):
+    def note_renewal(self, at: float) -> bool:
+        """→ whether it is noted: not before there is a journal, nor where the task has locked its own folder."""
+        try:
+            if not self.journal.exists():
+                return False
             durable.write(self.lease, str(at).encode(), sync=False)
+        except OSError:
+            return False
+        return True
 
     def renewed_at(self) -> float | None:
         try:

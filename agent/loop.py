@@ -180,7 +180,11 @@ class Loop:
             self._failed(call, Unreachable("the call broke off"))
             raise
         else:
-            self._answered(call, answer)
+            try:
+                self._answered(call, answer)
+            except BaseException:
+                self._take_back(call)
+                raise
         return True
 
     def _next_call(self, timeout_s: float | None) -> Call | None:
@@ -341,14 +345,18 @@ class Loop:
     def _failed(self, call: Call, error: Unreachable | Refused) -> None:
         with self._changed:
             self._close_call(call)
-            for attempt in call.reports:
-                self._ready[attempt.attempt_id] = attempt
+            self._take_back(call)
             if call.has_news:  # or it would wait until the call that is parked comes back
                 self._tell()
             if isinstance(error, Unreachable):
                 self._retry_later(str(error), error.retry_after_s)
             else:
                 self._refused(call, error)
+
+    def _take_back(self, call: Call) -> None:
+        """Its reports were not settled: they are still to be sent."""
+        with self._changed:
+            self._ready.update((one.attempt_id, one) for one in call.reports if one.attempt_id in self._held)
 
     def _refused(self, call: Call, error: Refused) -> None:
         if error.type == PENDING:

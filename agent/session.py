@@ -58,7 +58,7 @@ class Session:
             config.jobs,
             self._boot_id,
             self._reportable,
-            self.loop.drop,
+            self._dropped,
             config.log_cap,
         )
         self._control = Control(config.server_url, identity.worker_id, identity.api_key, self.loop)
@@ -126,6 +126,11 @@ class Session:
     def _reportable(self, attempt: Attempt) -> None:
         self.loop.report(attempt)
         self._control.ended(attempt)
+
+    def _dropped(self, attempt: Attempt) -> None:
+        """Remembered before it isn't held any more: an answer that was overtaken may still offer it."""
+        self._ended.add(attempt.attempt_id, on_disk=not attempt.is_repeatable)
+        self.loop.drop(attempt)
 
     # For the loop.
 
@@ -210,7 +215,9 @@ class Session:
         except BadOffer as error:
             durable.set_aside(place.journal, str(error))
             offer = None
-        if offer is not None and offer.attempt_id == path.name:
+        if offer is not None and path.name in self._ended:
+            place.remove()  # its report was taken; the agent ended before this was cleared away
+        elif offer is not None and offer.attempt_id == path.name:
             attempt = Attempt(self._workshop, offer, entry=entry)
             self.loop.hold(attempt)
             self._adopted.append(attempt)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.journal import Place
+from agent.loop import Call, Loop
 from agent.spool import REMEMBERED, Ended, Spool
 from tests.agent.conftest import (
     ONCE,
@@ -61,6 +64,58 @@ def test_an_ended_attempt_is_remembered_by_the_next_agent(
     server.offer_again(attempt)
     finished(server.submit("noop", {}))
     assert runs(storage) == 1
+
+
+def test_an_attempt_that_was_taken_away_is_not_started_by_an_answer_that_was_overtaken(
+    server: FakeServer, storage: Path, open_session: OpenSession
+) -> None:
+    session = open_session()
+    attempt = running(server, storage, "echo up; sleep 300")
+    server.disown(attempt)
+    wait_for(lambda: session.is_idle)
+    server.offer_again(attempt)
+    finished(server.submit("noop", {}))
+    wait_for(lambda: session.is_idle)
+    assert runs(storage) == 1
+
+
+def test_what_was_taken_but_not_cleared_away_is_not_reported_again(
+    server: FakeServer, storage: Path, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr("agent.journal.Place.remove", lambda place: None)
+        session = open_session()
+        attempt = finished(server.submit("shell", {"script": "echo up"}))
+        wait_for(lambda: session.is_idle)
+        session.end()
+    assert directory(storage, attempt).journal.exists()
+    session = open_session()
+    assert session.loop.held() == []
+    assert not directory(storage, attempt).path.exists()
+
+
+def test_a_report_outlasts_an_error_in_what_its_answer_says(
+    server: FakeServer, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.retry.CAP_BUSY_S", 0.1)
+    settle, failures = Loop._settle_reports, list[Call]()
+
+    def fails_once(loop: Loop, call: Call, reported: list[dict[str, Any]]) -> bool:
+        if call.reports and not failures:
+            failures.append(call)
+            raise ZeroDivisionError
+        return settle(loop, call, reported)
+
+    monkeypatch.setattr(Loop, "_settle_reports", fails_once)
+    session = open_session()
+    attempt = finished(server.submit("shell", {"script": "echo up"}))
+    wait_for(lambda: failures and session.is_idle)
+    assert len(attempt.reports) == 2
+
+
+def test_a_renewal_that_cant_be_looked_at_is_left_out(tmp_path: Path) -> None:
+    place = Place(tmp_path / ("x" * 300))  # no name that a file system takes
+    assert not place.note_renewal(1.0)
 
 
 def test_the_last_thousand_ended_attempts_are_remembered(tmp_path: Path) -> None:
