@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ def write(path: Path, content: bytes, *, sync: bool = True) -> None:
         _write_all(handle, content)
         if sync:
             os.fsync(handle)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink()  # half of it is of no use, and takes room where there is none
+        raise
     finally:
         os.close(handle)
     beside.replace(path)

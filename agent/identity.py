@@ -33,11 +33,13 @@ class Identity:
 
 
 def prepare(storage: Path, server_url: str) -> Identity:
-    """The stored identity, or a new one without a worker, stored already.
+    """The stored identity, or a new one without a worker, stored already. Writes only what is new: an agent starts on a
+    full disk too.
 
     Raises BadConfig where this storage belongs to a worker of another server.
     """
-    stored = _load(storage / FILE)
+    known = _load(storage / FILE)
+    stored = known
     if stored is None:
         stored = Identity(server_url, secrets.token_hex(16), secrets.token_hex(16))
     if stored.server_url != server_url:
@@ -46,7 +48,8 @@ def prepare(storage: Path, server_url: str) -> Identity:
                 f"{storage} belongs to a worker of {stored.server_url}: give {server_url} another --storage"
             )
         stored = replace(stored, server_url=server_url)
-    save(storage, stored)
+    if stored != known:
+        save(storage, stored)
     return stored
 
 

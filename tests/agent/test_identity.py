@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +104,16 @@ def test_an_identity_without_a_worker_may_change_its_server(config: Config) -> N
     after = identity.prepare(config.storage, "https://elsewhere.example")
     assert after.nonce == before.nonce
     assert after.server_url == "https://elsewhere.example"
+
+
+def test_nothing_is_written_where_nothing_is_new(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = prepared(config)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("agent.durable.write_json", full)
+    assert identity.prepare(config.storage, config.server_url) == before
 
 
 def test_a_damaged_identity_is_set_aside(config: Config) -> None:
