@@ -126,7 +126,10 @@ class Masker:
 
     def text(self, text: str) -> str:
         masked = self.whole(text.encode("utf-8", "surrogatepass"))
-        return masked.decode("utf-8", "surrogatepass")
+        try:
+            return masked.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:  # a piece of a long secret may end within a character
+            return masked.decode("utf-8", "replace")
 
     def value(self, value: Any) -> Any:
         """Anything that JSON can carry, with its strings masked at any depth, and numbers that show a secret."""

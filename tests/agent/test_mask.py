@@ -176,6 +176,11 @@ def test_a_result_is_masked_at_any_depth() -> None:
     assert masker.value(value) == {"a": ["x ***", 7, None, True, {"***": "***"}], "b": 1.5}
 
 
+def test_a_piece_of_a_long_secret_that_ends_within_a_character_is_masked() -> None:
+    secret = "x" + "é" * MAX_BYTES
+    assert Masker([secret]).text(secret[:-100] + "!").startswith("***")
+
+
 def test_five_hundred_secrets_do_not_stop_a_log() -> None:
     """A busy machine needs a tenth of that time; comparing each secret at each place takes minutes."""
     chance = random.Random(3)
