@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import socket as sockets
 import threading
 import uuid
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -57,7 +59,11 @@ class Control:
         self._loop.is_known.wait()
         while True:
             began = clock.now()
-            pause_s = self._connection()
+            try:
+                pause_s = self._connection()
+            except Exception:
+                log.exception("control socket: an error that nobody expected")
+                pause_s = retry.CAP_BUSY_S
             if clock.now() - began >= STABLE_S:
                 self._failures = 0
             self._failures += 1
@@ -120,6 +126,7 @@ class Session:
         self._changed = threading.Condition()
         self._is_over = False
         self._is_due = True  # the first heartbeat at once
+        self._due_at = 0.0  # whatever else is said meanwhile
         self._acks: list[str] = []
         self._hints: list[dict[str, Any]] = []
         self._sent: dict[str, tuple[float, list[Attempt]]] = {}  # heartbeats that wait for their answer
@@ -135,6 +142,9 @@ class Session:
                 self._hear(self._socket.recv(timeout=SILENCE_S))
         except TimeoutError:
             log.info("control socket: silent for %s s, connecting again", SILENCE_S)
+            # Nobody reads at the other end: whoever is just sending would block, and closing would wait for that.
+            with suppress(OSError):
+                self._socket.socket.shutdown(sockets.SHUT_RDWR)
         finally:
             with self._changed:
                 self._is_over = True
@@ -169,22 +179,23 @@ class Session:
 
     def _next_messages(self) -> list[dict[str, Any]]:
         """Waits until there is something to say. Empty when the session is over."""
-        due_at = clock.now() + retry.around(HEARTBEAT_S)
         with self._changed:
             while not (self._is_over or self._is_due or self._acks or self._hints):
-                if not self._changed.wait(max(0.0, due_at - clock.now())):
-                    self._is_due = True
+                self._changed.wait(max(0.0, self._due_at - clock.now()))
+                if clock.now() >= self._due_at:
+                    break
             if self._is_over:
                 return []
             acks, self._acks = self._acks, []
             messages, self._hints = self._hints, []
-            is_due, self._is_due = self._is_due, False
+            is_due, self._is_due = self._is_due or clock.now() >= self._due_at, False
         if acks:
             messages.append({"type": "ack", "id": str(uuid.uuid4()), "of": acks})
         return [*messages, self._heartbeat()] if is_due else messages
 
     def _heartbeat(self) -> dict[str, Any]:
         message_id, sent_at = str(uuid.uuid4()), clock.now()
+        self._due_at = sent_at + retry.around(HEARTBEAT_S)
         held, body = self._loop.heartbeat()
         self._sent[message_id] = (sent_at, held)
         return {"type": "heartbeat", "id": message_id, **body}
@@ -195,12 +206,13 @@ class Session:
         try:
             message = json.loads(frame)
             kind, message_id = message["type"], message["id"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             log.warning("control socket: a message that can't be read: ignored")
             return
         if kind == "ack":
             self._acknowledged(message)
         elif kind == "error":
+            self._sent.pop(str(message_id), None)
             log.warning("control socket: the server says %s", message.get("detail"))
         else:
             self._ordered(str(kind), str(message_id), message)
