@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from tests.world import World, at_once, problem
+from tests.world import World, at_once, later, problem
+from webapp import clock
 from webapp.auth.rules import Role
+from webapp.database import release
+from webapp.tasks import exchange
+from webapp.workers import identify
+from webapp.workers.schemas import SyncRequest
+from webapp.workers.sync import Terms
 
 NO_SUCH = "00000000-0000-7000-8000-000000000000"
 
@@ -31,6 +38,26 @@ def test_a_queued_task_is_cancelled_at_once_and_never_offered(world: World) -> N
     assert [event["type"] for event in world.events(task_id)] == ["task_queued", "task_cancelled"]
     [entry] = world.audited("task.cancel")
     assert (entry["actor"], entry["target_id"]) == ("operator", task_id)
+
+
+def test_a_call_from_before_the_offer_says_nothing_of_whether_it_runs(world: World) -> None:
+    """It waits beside the control socket, by which the offer came: the agent may have begun the task since."""
+    worker, task_id = world.worker(), world.queued_task()
+    before = clock.now()
+    worker.take()
+    later(3)
+    cancel(world, task_id)
+
+    def look(heard_at: datetime) -> str:
+        with world.app.app_context():
+            caller = identify.by_key(worker.key)
+            assert caller
+            exchange.exchange(caller, SyncRequest(session_id="s1"), Terms(heard_at=heard_at))
+            release()
+        return str(world.task(task_id)["status"])
+
+    assert look(before) == "assigned"
+    assert look(clock.now()) == "cancelled", "it was said after the offer, and doesn't show it"
 
 
 def test_a_running_task_is_asked_to_end_and_asking_twice_is_one_wish(world: World) -> None:

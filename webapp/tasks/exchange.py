@@ -1,7 +1,7 @@
 """One pass of a worker's sync: take its reports, renew what it holds, give it what fits."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import current_app
@@ -23,8 +23,8 @@ from webapp.workers.caller import Caller, refuse_status
 from webapp.workers.schemas import SyncRequest
 from webapp.workers.sync import Answer, Terms
 
-# A claim whose answer crosses the agent's next sync isn't in that sync's `held` yet.
 ALL = Terms()
+# A claim whose answer crosses the agent's next sync isn't in that sync's `held` yet.
 OFFER_GRACE = timedelta(seconds=2)
 
 
@@ -38,7 +38,7 @@ def exchange(caller: Caller, request: SyncRequest, terms: Terms = ALL) -> Answer
         fitting = placements.matching(offered) if _free(caller, held, request) > 0 or arrived else []
         offers: list[Offer] = []
         reported: list[Reported] = []
-        must_write = arrived or _to_renew(held, request, terms) or _lost(held, request, is_cancelled=True)
+        must_write = arrived or _to_renew(held, request, terms) or _overtaken(held, request, terms)
         if must_write or _could_claim(caller, held, request, fitting):
             reported, held, offers = _write(caller, request, arrived, fitting, terms)
     answer = _answer(caller, request, held, [*offers, *_lost_offers(caller, held, request)], reported)
@@ -62,7 +62,7 @@ def _write(
                 queue.start(item.task_id, item.attempt_id)
         if renewing:
             queue.renew(caller.worker_id, [item.attempt_id for item in renewing], lease_s)
-        _end_unstarted(_lost(held, request, is_cancelled=True))
+        _end_unstarted(_overtaken(held, request, terms))
         held = queue.held_by(caller.worker_id)
         room = _room(caller, held, request)
         claimed = queue.claim(caller, fitting, room, lease_s) if room.slots > 0 else []
@@ -156,9 +156,15 @@ def _answer(
     return Answer(body, is_news=bool(offers or unknown or reported or is_news))
 
 
-def _lost(held: Sequence[Held], request: SyncRequest, *, is_cancelled: bool) -> list[Held]:
-    """Assigned for a while and not shown: the answer with the offer got lost."""
-    shown, late = set(request.held), clock.now() - OFFER_GRACE
+def _overtaken(held: Sequence[Held], request: SyncRequest, terms: Terms) -> list[Held]:
+    """Cancelled, and the agent has shown that it hasn't begun it. What it said before the offer, as a call that waits
+    has, shows nothing: it may run since."""
+    return _lost(held, request, terms.heard_at or clock.now(), is_cancelled=True)
+
+
+def _lost(held: Sequence[Held], request: SyncRequest, by: datetime, *, is_cancelled: bool) -> list[Held]:
+    """Assigned for a while by then and not shown: the answer with the offer got lost."""
+    shown, late = set(request.held), by - OFFER_GRACE
     return [
         item
         for item in held
@@ -171,7 +177,7 @@ def _lost(held: Sequence[Held], request: SyncRequest, *, is_cancelled: bool) -> 
 
 def _lost_offers(caller: Caller, held: Sequence[Held], request: SyncRequest) -> list[Offer]:
     """The same attempts again, with the same ids."""
-    lost = _lost(held, request, is_cancelled=False) if request.accepting else []
+    lost = _lost(held, request, clock.now(), is_cancelled=False) if request.accepting else []
     if not lost:
         return []
     with transaction():

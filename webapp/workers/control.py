@@ -130,7 +130,8 @@ class Control(Connection):
         try:
             self.caller = identify.again(self.caller)
             refuse_status(self.caller.status)
-            answer = sync.exchange(self.caller, self._request_now(self._request), Terms(renews=is_heartbeat))
+            terms = Terms(renews=is_heartbeat, heard_at=self.heartbeat_at)
+            answer = sync.exchange(self.caller, self._request_now(self._request), terms)
         except GarageError as error:
             if error.status < 500:
                 self.close(SESSION_ENDED)

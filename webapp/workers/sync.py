@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import cast
 
 from flask import current_app
@@ -34,10 +35,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Terms:
-    """What a pass may do. `claims`: give work. `renews`: the agent has just said what it holds."""
+    """What a pass may do. `claims`: give work. `renews`: the agent has just said what it holds.
+
+    `heard_at`: when it said that; None: now.
+    """
 
     claims: bool = True
     renews: bool = True
+    heard_at: datetime | None = None
 
 
 # Filled by create_app with the domain that knows of tasks: takes the caller and the request, does one pass.
@@ -92,16 +97,18 @@ def _end_stale_socket(caller: Caller, request: SyncRequest) -> None:
         pushed.supersede()
 
 
-def _terms(caller: Caller, request: SyncRequest) -> Terms:
+def _terms(caller: Caller, request: SyncRequest, heard_at: datetime) -> Terms:
     """One dispatcher a worker. A sync that brings reports claims all the same: what they free is filled in the same
     transaction, under the worker's lock, instead of in a second one."""
-    return Terms(claims=bool(request.reports) or caller.worker_id not in pushed_to)
+    claims = bool(request.reports) or caller.worker_id not in pushed_to
+    return Terms(claims, heard_at=heard_at)
 
 
 def sync(caller: Caller, request: SyncRequest, address: str, is_connected: Callable[[], bool]) -> SyncAnswer:
     """Report, renew, and wait up to `wait_s` for something to say. Raises when the worker may not work."""
     seen = presence.seen(caller.worker_id, address)
     presence.heard(seen, request)
+    heard_at = seen.seen_at
     deadline = clock.monotonic() + min(request.wait_s, current_app.config["SETTINGS"].sync_wait_s)
     with _park(caller) as parked:
         caller = _wait_for_approval(caller, parked, deadline)
@@ -109,14 +116,14 @@ def sync(caller: Caller, request: SyncRequest, address: str, is_connected: Calla
             _end_stale_socket(caller, request)
             introduce(caller.worker_id, request, request.slots, request.plan_limit)
             caller = identify.again(caller)
-        answer = exchange(caller, request, _terms(caller, request))
+        answer = exchange(caller, request, _terms(caller, request, heard_at))
         again = request.model_copy(update={"reports": []})
         while not answer.is_news and _wait(parked, answer, deadline):
             if not is_connected():
                 break  # claiming for a caller that has gone would make the task wait for its lease
             caller = identify.again(caller)
             refuse_status(caller.status)
-            answer = exchange(caller, again, _terms(caller, again))
+            answer = exchange(caller, again, _terms(caller, again, heard_at))
     return answer.body
 
 
