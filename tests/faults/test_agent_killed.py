@@ -35,13 +35,13 @@ time.time_ns = lambda: _time_ns() + _by() * 10**9
 def test_a_task_that_kills_its_agent_every_time_ends_and_the_queue_moves_on(new_garage: NewGarage) -> None:
     garage = new_garage()
     garage.start_server()
-    agent = garage.start_agent()
+    agent = garage.start_agent(slots=1)  # one at a time: what ran beside the deadly one would be hurt with it
     wish = {"on_lost": "requeue", "max_retries": 2, "retry_delay_s": 0, "priority": 5}
     deadly = garage.submit(garage.script("deadly", KILL_ALL), **wish)
     harmless = garage.counting("harmless", n=2, pause=0)
     for _ in range(3):
         agent.process.wait(60)
-        agent = garage.start_agent(join=False)
+        agent = garage.start_agent(join=False, slots=1)
     task = garage.ended(deadly, 60)
     assert (task["status"], len(task["attempts"]), garage.starts("deadly")) == ("failed", 3, 3)
     assert {attempt["failure_class"] for attempt in task["attempts"]} == {"agent_error"}
