@@ -72,7 +72,7 @@ class Garage(Stack):
         )[0]
 
     def join_token(self, uses: int) -> str:
-        return self._flask("create-join-token", "--uses", str(uses)).splitlines()[-1]
+        return self.flask("create-join-token", "--uses", str(uses)).splitlines()[-1]
 
     # Tasks that tell how they ran.
 
