@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.world import TOOLS, WorkerOf, World, at_once, later, problem
+from tests.world import TOOLS, WorkerOf, World, at_once, copy_of, later, problem, settings_for
+from webapp import create_app
+from webapp.database import release
+from webapp.extensions import db
+from webapp.live.bus import Waiter
+from webapp.tasks import dispatch, placements
+from webapp.workers import identify
+from webapp.workers.sync import Parked
 
 NONSENSE = ["", " ", "a b", "-a", "ä", "a\n", "x" * 101]
 
@@ -342,3 +350,44 @@ def test_a_task_that_waits_says_for_which_lock(world: World) -> None:
     break_it(world, "prod")
     assert reason(second) == "Matches, and takes it in a moment"
     assert reason(third) == "Matches. Next for lock prod is second"
+
+
+def test_whose_turn_it_is_costs_no_look_at_the_rest_of_the_queue(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    """SQLite has no statistics here: it takes the way that the statement leaves open."""
+    copy_of(sqlite_template, tmp_path)
+    world = World(create_app(settings_for(tmp_path)))
+    worker = world.worker()
+    world.queued_task(locks=["one"])
+    with world.statements() as said:
+        worker.take()
+    asked = next(statement for statement in said if "placement_locks" in statement)
+    with world.app.app_context(), db.engine.connect() as connection:
+        steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", ("",) * asked.count("?")).all()
+    looks = [row.detail for row in steps if "SEARCH" in row.detail or "SCAN" in row.detail]
+    assert looks
+    assert all("placement_id=?" in step or "_locks" in step for step in looks), looks
+    with world.app.app_context():
+        db.engine.dispose()
+
+
+def test_a_look_at_a_long_queue_ends_with_the_last_worker_that_it_wakes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = world.worker()
+    for number in range(20):
+        world.queued_task(locks=[f"lock-{number}"])
+    with world.app.app_context():
+        caller = identify.by_key(worker.key)
+        assert caller
+        offer = placements.offered_by_caller(caller)
+        parked = Parked(worker.id, world.organisation_id, Waiter(), free_slots=1, offered=offer)
+        monkeypatch.setattr(dispatch, "parked_workers", lambda: [parked])
+        dispatch.wake_for_queue()  # what each placement asks for is read once a process
+        assert parked.waiter.wait(0)
+        with world.statements() as said:
+            dispatch.wake_for_queue()
+        release()
+    assert parked.waiter.wait(0)
+    assert len(said) == 2, said

@@ -25,16 +25,19 @@ def wake_worker_of(task_id: str) -> None:
 
 
 def wake_for_queue() -> None:
-    """Once a second: whoever could take something of the queue. For wake-ups that got lost, and due retries."""
-    if not parked_workers():
+    """Once a second: whoever could take something of the queue. For wake-ups that got lost, and due retries.
+
+    The queue is asked only of what somebody could take who isn't awake already: it may be long.
+    """
+    waiting = parked_workers()
+    if not waiting:
         return
-    due = [
-        wanted for placement_id, wanted in placements.queued().items() if queue.has_candidates([placement_id])
-    ]
-    for wanted in due:
-        for parked in _parked(wanted.organisation_id):
-            if _fits(parked, wanted):
+    for placement_id, wanted in placements.queued().items():
+        fitting = [parked for parked in waiting if _fits(parked, wanted)]
+        if fitting and queue.has_candidates([placement_id]):
+            for parked in fitting:
                 parked.waiter.wake()
+            waiting = [parked for parked in waiting if parked not in fitting]
 
 
 def _parked(organisation_id: str) -> list[Parked]:
