@@ -109,7 +109,8 @@ class Attempt:
         self._renewal_noted_at = float("-inf")
         if entry is not None:
             # The lease ran on while no agent was there.
-            self.lease.renewed_at = self.place.renewed_at() or entry.prepared_at
+            noted = self.place.renewal() or (entry.prepared_at, self.lease.seconds)
+            self.lease.renewed_at, self.lease.seconds = noted
         self._run_s: float | None = None
         self._memory = MemorySource() if isinstance(self._tool, InlineTool) else None
         raw = FileSource(self.place.output) if self._memory is None else self._memory
@@ -145,7 +146,7 @@ class Attempt:
     def lease_renewed(self, sent_at: float) -> None:
         self.lease.renew(sent_at)
         is_due = self.offer.on_lost == "requeue" and sent_at - self._renewal_noted_at > RENEWAL_NOTED_S
-        if is_due and self.place.note_renewal(sent_at):
+        if is_due and self.place.note_renewal(sent_at, self.lease.seconds):
             self._renewal_noted_at = sent_at
 
     # Its life.

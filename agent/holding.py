@@ -74,9 +74,15 @@ class Holding:
                 continue
             attempt = self._crew.take(raw)
             if attempt is not None:
-                attempt.lease.seconds, attempt.lease.renewed_at = self.lease_s, since
+                attempt.lease.seconds = self.lease_s
+                attempt.lease.renewed_at = since - self._used_s(raw)
                 self.attempts[attempt.attempt_id] = attempt
         return len(self.attempts) > before
+
+    def _used_s(self, offer: dict[str, Any]) -> float:
+        """How much of its lease is over already, where the offer is repeated: the first one didn't arrive."""
+        left_s = offer.get("lease_left_s")
+        return max(0.0, self.lease_s - left_s) if isinstance(left_s, int | float) else 0.0
 
     def drain(self, is_drained: bool) -> bool:
         """→ whether that is new."""

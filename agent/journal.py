@@ -100,21 +100,23 @@ class Place:
         except (OSError, ValueError):
             return None
 
-    def note_renewal(self, at: float) -> bool:
+    def note_renewal(self, at: float, lease_s: float) -> bool:
         """→ whether it is noted: not before there is a journal, nor where the task has locked its own folder."""
         try:
             if not self.journal.exists():
                 return False
-            durable.write(self.lease, str(at).encode(), sync=False)
+            durable.write(self.lease, f"{at} {lease_s}".encode(), sync=False)
         except OSError:
             return False
         return True
 
-    def renewed_at(self) -> float | None:
+    def renewal(self) -> tuple[float, float] | None:
+        """When the lease was last renewed, as far as that was noted, and for how many seconds."""
         try:
-            return float(self.lease.read_bytes())
+            at, lease_s = map(float, self.lease.read_text(encoding="ascii").split())
         except (OSError, ValueError):
             return None
+        return at, lease_s
 
     def run_s(self) -> float:
         """How long an attempt took that ended while no agent watched. From the times of its files: good

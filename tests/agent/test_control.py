@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import clock
 from tests.agent.conftest import UNTIL_GO, OpenSession, StartAgent, wait_for
 from tests.agent.fake_control import FakeControl, FakeLine
 from tests.agent.fake_server import FakeAttempt, FakeServer
@@ -218,4 +219,22 @@ def test_a_heartbeat_renews_the_leases_of_what_it_names(
     wait_for(lambda: held.lease.renewed_at > 0)
     (storage / "go").touch()
     line.say("resume")
+    wait_for(lambda: attempt.reports)
+
+
+def test_a_repeated_offer_has_what_is_left_of_its_lease(
+    server: FakeServer, control: FakeControl, open_session: OpenSession, storage: Path
+) -> None:
+    session = open_session()
+    line = control.line()
+    line.hear("heartbeat")
+    line.answers = False  # or the next answer would renew it
+    attempt = server.known("shell", {"script": UNTIL_GO}, lease_left_s=50.0, on_lost="fail")
+    attempt.is_offered = True
+    before = clock.now()
+    line.say("run_task", **attempt.offer)
+    wait_for(session.loop.held)
+    (held,) = session.loop.held()
+    assert held.lease.renewed_at <= before - 70
+    (storage / "go").touch()
     wait_for(lambda: attempt.reports)

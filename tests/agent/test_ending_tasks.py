@@ -192,7 +192,7 @@ def test_the_fence_of_an_adopted_task_counts_on_from_its_last_renewal(config: Co
     place.create()
     offer = {"task_id": "task-1", "attempt_id": "attempt-1", "tool": "shell", "on_lost": "requeue"}
     place.write_journal(Entry(offer, {}, "boot", clock.now(), 0.0), is_new=True)
-    place.note_renewal(renewed_at)
+    place.note_renewal(renewed_at, 120)
     [adopted] = Session(config, Identity(config.server_url, "nonce", "seed"))._adopted
     assert [at for at, why, _ in adopted._deadlines(0.0) if why is Why.FENCED] == [renewed_at + 105]
 

@@ -115,7 +115,7 @@ def test_a_report_outlasts_an_error_in_what_its_answer_says(
 
 def test_a_renewal_that_cant_be_looked_at_is_left_out(tmp_path: Path) -> None:
     place = Place(tmp_path / ("x" * 300))  # no name that a file system takes
-    assert not place.note_renewal(1.0)
+    assert not place.note_renewal(1.0, 120)
 
 
 def test_the_last_thousand_ended_attempts_are_remembered(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_an_adopted_task_that_may_run_elsewhere_ends_where_its_lease_ran_out_mea
     attempt = running(server, storage, "echo up; sleep 300", on_lost="requeue")
     wait_for(directory(storage, attempt).lease.exists)
     first.kill()
-    directory(storage, attempt).note_renewal(clock.now() - 110)
+    directory(storage, attempt).note_renewal(clock.now() - 110, 120)
     server.misbehave = lambda *_: Answer(503, {})
     start_agent()
     wait_for(lambda: not orphans.leftovers(attempt.offer["attempt_id"]))

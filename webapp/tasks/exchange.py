@@ -181,5 +181,13 @@ def _lost_offers(caller: Caller, held: Sequence[Held], request: SyncRequest) -> 
     if not lost:
         return []
     with transaction():
-        again = [queue.offer_again(caller.worker_id, item.attempt_id) for item in lost]
-        return [ready for task in again if task is not None and (ready := _offer_or_fail(task))]
+        return [ready for item in lost if (ready := _offered_again(caller, item))]
+
+
+def _offered_again(caller: Caller, item: Held) -> Offer | None:
+    """Its lease began with the first offer, and isn't renewed by repeating it: nobody has shown that he has it."""
+    task = queue.offer_again(caller.worker_id, item.attempt_id)
+    ready = None if task is None else _offer_or_fail(task)
+    if ready is not None:
+        ready["lease_left_s"] = max(0.0, (item.lease_expires_at - clock.now()).total_seconds())
+    return ready
