@@ -23,7 +23,7 @@ class Waiter:
 
 
 class Bus:
-    """Topics are `worker:{id}`, `task:{id}` and `organisation:{id}`."""
+    """Topics are `worker:{id}`, `task:{id}`, `organisation:{id}` and `person:{id}`."""
 
     def __init__(self) -> None:
         self._waiters: dict[str, set[Waiter]] = defaultdict(set)

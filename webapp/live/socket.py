@@ -1,4 +1,4 @@
-"""A browser's WebSocket: whole sends under a lock, a limit on what comes in, an end when the session ends."""
+"""A WebSocket, a page's or an agent's: whole sends under a lock, a limit on what comes in, an end when the session ends."""
 
 import socket
 import threading

@@ -70,7 +70,7 @@ NEXT = {
 def take(organisation_id: str, names: Sequence[str], task_id: str, attempt_id: str) -> bool:
     """All of them for this attempt, or none. Joins the transaction that is open.
 
-    In sorted order everywhere: two who want the same ones can't wait for each other.
+    In sorted order everywhere: two tasks that want the same ones can't wait for each other.
     """
     values = {"organisation_id": organisation_id, "task_id": task_id, "attempt_id": attempt_id}
     for name in sorted(names):

@@ -166,7 +166,7 @@ RENEW = (
     .values(lease_expires_at=_LEASE_END)
 )
 
-# All that a report needs to know of its attempt and task; the task's row is locked.
+# All that a report needs to know of its attempt and task; `REPORTED_LOCKED` locks the task's row.
 REPORTED = (
     select(
         tasks.c.id,
