@@ -114,12 +114,12 @@ def test_a_task_that_fills_the_workers_disk_fails_and_its_report_gets_out(
     agent, full = started(garage, mounts, kind)
     if isinstance(full, NoMoreWrites):
         full.allow(MIB)
-    greedy = garage.submit(
-        "echo begun; cat /dev/zero > everything; status=$?; echo seen or not; exit $status"
-    )
+    script = "echo begun; cat /dev/zero > everything; status=$?; echo seen or not; exit $status"
+    greedy = garage.submit(script, max_retries=0)
     task = garage.ended(greedy)
     code = 1 if kind == "mounted" else 128 + signal.SIGXFSZ
     assert (task["status"], task["attempts"][0]["exit_code"]) == ("failed", code)
+    assert (kind == "limit") == ("the disk is full" not in task["attempts"][0]["error"])
     assert garage.log(greedy).startswith(b"begun\n")
     assert garage.ended(garage.submit("echo again"))["status"] == "completed", "its files are cleared away"
     assert agent.process.poll() is None
