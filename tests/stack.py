@@ -108,6 +108,7 @@ class Stack:
             # Tests and measurements ask for more within a minute than people do.
             "GSW_REQUESTS_PER_MINUTE": "1000000",
             "GSW_STRANGER_REQUESTS_PER_MINUTE": "1000000",
+            "GSW_REGISTRATIONS_PER_MINUTE": "10000",
             **({"DATABASE_URL": database_url} if database_url else {}),
             **{f"GSW_{name.upper()}": str(value) for name, value in settings.items()},
         }

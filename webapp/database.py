@@ -4,6 +4,7 @@ SQLite has one writer. A greenlet that yields inside a write transaction would f
 every write goes through `transaction()`: a lock that cooperates, `BEGIN IMMEDIATE`, no I/O until the commit.
 """
 
+import logging
 import sqlite3
 import threading
 import time
@@ -21,6 +22,8 @@ from sqlalchemy.types import TypeDecorator
 from webapp import clock, security
 from webapp.errors import DatabaseBusy
 from webapp.extensions import Base, db
+
+log = logging.getLogger(__name__)
 
 BUSY_SECONDS = 5.0
 
@@ -86,7 +89,11 @@ def transaction() -> Iterator[Session]:
         finally:
             session.info["writing"] = False
     for action in session.info["after_commit"]:
-        action()
+        try:
+            action()
+        except Exception:
+            # What was committed stands, and whoever asked for it is told so; the other wake-ups are still owed.
+            log.exception("after a commit")
 
 
 def table_of(model: type[Base]) -> Table:

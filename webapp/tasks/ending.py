@@ -39,6 +39,12 @@ class Ending:
         return (self.result or {}).get("output")
 
     @property
+    def blames_machine(self) -> bool:
+        """Whether it tells against the worker. What the server ended for reasons of its own (a missing key) doesn't."""
+        is_told = self.report_digest is not None or self.failure_class == "worker_lost"
+        return is_told and self.failure_class in INFRASTRUCTURE
+
+    @property
     def summary(self) -> str | None:
         """One line for lists."""
         if self.outcome == "failed":
@@ -95,10 +101,12 @@ def _began_at(ending: Ending, given_at: datetime, now: datetime) -> datetime:
 
 def _judge_worker(task: Row[Any], ending: Ending) -> None:
     """Failures in a row set a machine aside. After the commit: the worker's row is locked before a task's elsewhere."""
-    is_infrastructure = ending.failure_class in INFRASTRUCTURE
-    if is_infrastructure or (task.failures_in_row and ending.outcome != "cancelled"):
-        failed_task_id = task.id if is_infrastructure else None
-        after_commit(lambda: quarantine.note(task.worker_id, failed_task_id))
+    if ending.blames_machine:
+        after_commit(lambda: quarantine.note(task.worker_id, task.id))
+    elif (
+        task.failures_in_row and ending.outcome != "cancelled" and ending.failure_class not in INFRASTRUCTURE
+    ):
+        after_commit(lambda: quarantine.note(task.worker_id, None))
 
 
 def _retry_at(task: Row[Any], ending: Ending, now: datetime) -> datetime | None:

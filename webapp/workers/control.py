@@ -190,6 +190,8 @@ def serve(ws: WebSocket, caller: Caller) -> None:
     connection = Control(ws, caller)
     with bus.attach(connection, worker_topic(caller.worker_id)):
         _enter(connection)
+        if bus.stopping.is_set():  # it came in while everybody else was told to come back
+            connection.close(RESTARTING)
         try:
             connection.serve(connection.hear)
         finally:

@@ -92,7 +92,7 @@ def parked_workers() -> list[Parked]:
 def _end_stale_socket(caller: Caller, request: SyncRequest) -> None:
     """The agent has started anew: what its former self has open, perhaps half, would swallow the next task."""
     pushed = pushed_to.get(caller.worker_id)
-    if pushed is not None and pushed.session_id != request.session_id:
+    if pushed is not None and pushed.session_id not in ("", request.session_id):
         pushed_to.pop(caller.worker_id, None)
         pushed.supersede()
 
