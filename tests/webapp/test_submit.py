@@ -136,7 +136,7 @@ NONSENSE: dict[str, list[Any]] = {
     "retry_delay_s": [-1, 10**6],
     "retry_on": [["bad_luck"], "exit_code", [5]],
     "on_lost": ["maybe", None],
-    "locks": [["a"]],
+    "locks": ["deploy", [""], ["two words"], ["-x"], [1], ["x" * 101], ["a", "b"] * 6],
     "pirority": [5],
     "id": ["00000000-0000-7000-8000-000000000000"],
     "status": ["completed"],

@@ -112,7 +112,9 @@ class Offer(TypedDict):
     data_url: Annotated[str, Field(description="A path on this server")]
     data: NotRequired[Annotated[TaskData, Field(description="What data_url answers, up to 64 kB")]]
     lease_left_s: NotRequired[
-        Annotated[float, Field(description="In an offer that is repeated: its lease began with the first one")]
+        Annotated[
+            float, Field(description="In an offer that is repeated: its lease began with the first one")
+        ]
     ]
 
 
