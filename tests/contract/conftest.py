@@ -13,7 +13,11 @@ from tests.stack import Stack, running_stack
 
 @pytest.fixture(
     scope="module",
-    params=["sqlite", "sqlite-by-sync-alone", pytest.param("postgresql", marks=pytest.mark.postgres)],
+    params=[
+        "sqlite",
+        pytest.param("sqlite-by-sync-alone", marks=pytest.mark.slow),
+        pytest.param("postgresql", marks=pytest.mark.postgres),
+    ],
 )
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A server and one agent for a file of tests: starting them for each would take longer than the tests."""

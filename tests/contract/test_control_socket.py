@@ -357,6 +357,7 @@ def test_a_revoked_worker_is_closed_with_4401(server: Stack, agent: Agent) -> No
     assert refused(agent, agent.key) == 403
 
 
+@pytest.mark.slow
 def test_a_socket_that_falls_silent_is_closed_and_the_lease_goes_on(tmp_path: Path) -> None:
     with running_stack(tmp_path, control_silence_s=1) as server:
         agent = Agent(server)
@@ -371,6 +372,7 @@ def test_a_socket_that_falls_silent_is_closed_and_the_lease_goes_on(tmp_path: Pa
         assert agent.report(offer).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_tells_every_agent_to_come_back(tmp_path: Path) -> None:
     with running_stack(tmp_path) as server:
         agents = [Agent(server) for _ in range(3)]
@@ -384,6 +386,7 @@ def test_a_server_that_stops_tells_every_agent_to_come_back(tmp_path: Path) -> N
             assert server.server.process.wait(15) == 0
 
 
+@pytest.mark.slow
 def test_too_many_agents_sockets_are_refused_with_when_to_come_back(tmp_path: Path) -> None:
     with running_stack(tmp_path, agent_sockets=1) as server:
         first, second = Agent(server), Agent(server)
