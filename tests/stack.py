@@ -26,15 +26,19 @@ START_SECONDS = 60
 T = TypeVar("T")
 
 
+class NotInTime(AssertionError):
+    """Something that was waited for didn't come. On a busy machine that is no proof: such a test is run once more."""
+
+
 def eventually(look: Callable[[], T], seconds: float = 40, what: str = "") -> T:
-    """The first truthy answer of `look`, asked again and again; fails with the last one when time is over."""
+    """The first truthy answer of `look`, asked again and again. Raises NotInTime with the last one when time is over."""
     deadline = time.monotonic() + seconds
     while True:
         found = look()
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what or look}; last answer {found!r}")
+            raise NotInTime(f"not within {seconds} s: {what or look}; last answer {found!r}")
         time.sleep(0.02)
 
 

@@ -19,7 +19,7 @@ from agent.identity import Identity
 from agent.journal import Place
 from agent.session import Session
 from tests.agent.fake_server import FakeAttempt, FakeServer
-from tests.stack import end_leftovers
+from tests.stack import NotInTime, end_leftovers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,11 +31,11 @@ UNTIL_GO = "while [ ! -e ../../../go ]; do sleep 0.02; done; "
 
 
 def wait_for(claim: Callable[[], object], seconds: float = PATIENCE_S) -> None:
-    """Until `claim()` is true; fails the test when it isn't in time."""
+    """Until `claim()` is true. Raises NotInTime."""
     until = time.monotonic() + seconds
     while not claim():
         if time.monotonic() > until:
-            pytest.fail(f"not within {seconds} s", pytrace=True)
+            raise NotInTime(f"not within {seconds} s")
         time.sleep(0.01)
 
 

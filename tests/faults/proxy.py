@@ -46,6 +46,7 @@ class Proxy:
 
     def pass_on(self) -> None:
         """All is well again; what was held back goes on its way."""
+        self._lost = None
         self._set(_PASS)
         if self._listener is None:
             self._listener = _bound(self.port)
@@ -89,6 +90,20 @@ class Proxy:
             self._lost = None
             happened.set()
             return True
+
+        self._lost = once
+        return happened
+
+    def swallow_from(self, lost: Lost) -> threading.Event:
+        """As `swallow`, at the very moment of the next reply for which `lost(request, reply)` is true: it is the first thing
+        that disappears. The event says that it happened."""
+        happened = threading.Event()
+
+        def once(request: bytes, reply: bytes) -> bool:
+            if lost(request, reply) and not happened.is_set():
+                self.swallow()
+                happened.set()
+            return happened.is_set()
 
         self._lost = once
         return happened
@@ -213,6 +228,11 @@ class _Link:
                     held = b""
         if not self.is_dead:
             self.reset()
+
+
+def is_claim(request: bytes, reply: bytes) -> bool:
+    """By the answer of a sync, or pushed through the agent's socket."""
+    return b'"offers":[{' in reply or b"run_task" in reply
 
 
 def _is_part(reply: bytes) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.conftest import NewGarage, NewProxy
 from tests.faults.garage import SHORT, Garage
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import Proxy, is_claim
 from tests.stack import eventually
 
 HTML = b"<!doctype html><title>Welcome to the hotel</title>Accept our terms to go on."
@@ -92,9 +92,9 @@ def test_a_cancel_outlives_the_server_that_took_it(garage: Garage, proxy: Proxy)
 def test_a_connection_that_is_half_open_is_found_out_and_what_was_offered_on_it_runs(
     garage: Garage, proxy: Proxy
 ) -> None:
-    asked(proxy, 1)
-    proxy.swallow()
+    happened = proxy.swallow_from(is_claim)
     task_id = garage.counting("half-open", n=3)
-    eventually(lambda: garage.task(task_id)["status"] != "queued", 20, "the dead connection to be offered it")
+    assert happened.wait(30), "the offer that was to disappear never came"
+    assert garage.task(task_id)["status"] != "queued"
     proxy.pass_on()
     garage.assert_counted(task_id, "half-open", n=3, seconds=60)

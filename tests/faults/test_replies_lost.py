@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.conftest import NewGarage, NewProxy
 from tests.faults.garage import Garage
-from tests.faults.proxy import Lost, Proxy
+from tests.faults.proxy import Lost, Proxy, is_claim
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +21,6 @@ def proxy(garage: Garage, module_proxies: NewProxy) -> Proxy:
     made = module_proxies(garage)
     garage.start_agent(server_url=made.url)
     return made
-
-
-def is_claim(request: bytes, reply: bytes) -> bool:
-    """By the answer of a sync, or pushed through the agent's socket."""
-    return b'"offers":[{' in reply or b"run_task" in reply
 
 
 def is_chunk(request: bytes, reply: bytes) -> bool:

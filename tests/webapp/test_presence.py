@@ -114,12 +114,12 @@ def test_the_catalogue_knows_a_tool_that_works_nowhere_yet(world: World) -> None
 
 
 def test_what_was_found_is_kept_and_a_tool_nobody_looked_at_counts_as_working(world: World) -> None:
-    signed_in = {"name": "claude", "found": found(True, version="1.2", signed_in=False)}
+    signed_in = {"name": "ollama", "found": found(True, version="1.2", signed_in=False)}
     world.worker(tools=[BROKEN, signed_in, TOOLS[1]])
-    assert stored(world, "tools") == ["claude", "noop"]
+    assert stored(world, "tools") == ["ollama", "noop"]
     assert stored(world, "tool_facts") == [
         {"name": "shell", **found(False, problem="bash isn't here")},
-        {"name": "claude", **found(True, version="1.2", signed_in=False)},
+        {"name": "ollama", **found(True, version="1.2", signed_in=False)},
         {"name": "noop", **found(True)},
     ]
 

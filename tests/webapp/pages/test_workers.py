@@ -145,15 +145,15 @@ def test_its_page_shows_what_is_known(world: World) -> None:
 def test_its_page_says_of_each_tool_its_version_and_why_one_doesnt_work(world: World) -> None:
     works = {"works": True, "version": "GNU bash, version 5.2", "signed_in": None, "problem": ""}
     broken = {"works": False, "version": "", "signed_in": False, "problem": "not signed in: run it once"}
-    tools = [{"name": "shell", "found": works}, {"name": "claude", "found": broken}, {"name": "noop"}]
+    tools = [{"name": "shell", "found": works}, {"name": "ollama", "found": broken}, {"name": "noop"}]
     worker = world.worker(tools=tools)
     client = world.browser("viewer")
     words = text_of(client.get(f"/workers/{worker.id}"))
-    assert "shell GNU bash, version 5.2 claude" in words
-    assert "claude doesn’t work: not signed in: run it once noop" in words
-    worker.sync(tools=[{"name": "claude", "found": {**works, "version": "1.2", "signed_in": True}}])
+    assert "shell GNU bash, version 5.2 ollama" in words
+    assert "ollama doesn’t work: not signed in: run it once noop" in words
+    worker.sync(tools=[{"name": "ollama", "found": {**works, "version": "1.2", "signed_in": True}}])
     live = text_of(client.get(f"/live?view=worker&worker={worker.id}"))
-    assert "claude 1.2 signed in" in live
+    assert "ollama 1.2 signed in" in live
     assert "doesn’t work" not in live
 
 
