@@ -15,7 +15,7 @@ def blueprint(name: str, import_name: str) -> Blueprint:
 
 
 def init_app(app: Flask) -> None:
-    from webapp.api import health, pages
+    from webapp.api import health, models, pages  # noqa: F401 - its tables are created with the others
 
     for made in (health.blueprint, pages.document_blueprint, pages.blueprint):
         app.register_blueprint(made)

@@ -57,6 +57,18 @@ class HeldLock(Base):
     taken_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class Refusal(Base):
+    """A worker's owner doesn't allow this task there: it isn't offered to that worker again, and a person sees whose
+    rule it was."""
+
+    __tablename__ = "refusals"
+
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    worker_id: Mapped[str] = mapped_column(String(36), primary_key=True, index=True)
+    rule: Mapped[str] = mapped_column(String(500))
+    refused_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class Task(Base):
     """Work that is wanted. `status` is a fact; wishes are timestamps."""
 

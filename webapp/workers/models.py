@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import JSON, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from webapp import clock
@@ -52,6 +52,9 @@ class Worker(Base):
 
     # Finish what runs, take no more: a wish of people.
     drain_requested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # When it takes work again by itself; None: when a person says so.
+    drain_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    drain_note: Mapped[str | None] = mapped_column(String(500))
     # Shown at the agent's terminal once.
     announcement: Mapped[str | None] = mapped_column(String(1000))
     # Tasks whose attempts failed here in a row for reasons of the machine, not of the task.
@@ -59,6 +62,18 @@ class Worker(Base):
     # How often in a row it was set aside, which doubles the time.
     quarantines: Mapped[int] = mapped_column(default=0)
     quarantined_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    # What the machine's owner allows, as its agent says: for people to read. The agent itself holds to it.
+    policy: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    # Of the wire, as its agent speaks it.
+    protocol: Mapped[int] = mapped_column(default=1)
+    # New at each boot of the machine.
+    boot_id: Mapped[str] = mapped_column(String(64), default="")
+    # Two machines were seen with this worker's key, as after a disk was cloned: when, and where the other one was.
+    twin_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    twin_address: Mapped[str | None] = mapped_column(String(64))
+    # Its agent shall get itself a fresh key: a wish of people.
+    rotate_requested_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
     approved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -83,6 +98,22 @@ class WorkerKey(Base):
     digest: Mapped[str] = mapped_column(String(64))
     worker_id: Mapped[str] = mapped_column(ForeignKey("workers.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+    # Set on the older one while two live, after a rotation.
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Vitals(Base):
+    """One sample of a worker's vitals, every few minutes, for a day."""
+
+    __tablename__ = "worker_vitals"
+    __table_args__ = (Index("ix_worker_vitals_at", "at"),)
+
+    worker_id: Mapped[str] = mapped_column(ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    cpu_percent: Mapped[float | None] = mapped_column()
+    memory_percent: Mapped[float | None] = mapped_column()
+    disk_free_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    load_1m: Mapped[float | None] = mapped_column()
 
 
 class JoinToken(Base):
@@ -96,6 +127,10 @@ class JoinToken(Base):
     name: Mapped[str] = mapped_column(String(NAME_LENGTH))
     labels: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     admins_only: Mapped[bool] = mapped_column(default=False)
+    # How many tasks at a time; None: what the agent says.
+    slots: Mapped[int | None] = mapped_column()
+    # False: what joins with it is pending, with its labels, until an admin approves it.
+    approves: Mapped[bool] = mapped_column(default=True)
     uses_left: Mapped[int | None] = mapped_column()
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
