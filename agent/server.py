@@ -97,10 +97,6 @@ class Server:
             headers["Content-Encoding"] = "gzip"
         return self._call("POST", f"{_task(task_id)}/logs/chunk", content, headers)
 
-    def put_status(self, task_id: str, body: dict[str, Any]) -> dict[str, Any]:
-        """`{attempt_id, stage, step, message, progress}` → `{cancel}`"""
-        return self._json("PUT", f"{_task(task_id)}/status", body)
-
     def _json(
         self, method: str, path: str, body: dict[str, Any] | None = None, read_s: float = READ_S
     ) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def merged(spans: Iterable[Span]) -> list[Span]:
     return made
 
 
+# The agent does the same with its file: neither may import the other.
 def _system_call() -> Callable[..., int] | None:
     """fallocate with 64 bits an offset: Linux alone has it."""
     library = ctypes.CDLL(None, use_errno=True)

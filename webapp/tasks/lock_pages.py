@@ -2,18 +2,17 @@
 
 from typing import Any
 
-from flask import flash, redirect, request, url_for
+from flask import flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from webapp import templating
 from webapp.auth.guards import me, signed_in
-from webapp.errors import GarageError
+from webapp.bulk import each_ticked
 from webapp.live.bus import organisation_topic
 from webapp.live.views import LiveView, Scope
 from webapp.tasks import lock_list
 from webapp.tasks.pages import blueprint
 
-BULK_LIMIT = 200
 # Of a longer line the page shows the beginning, and how many more there are.
 LINE_SHOWN = 5
 
@@ -45,14 +44,12 @@ def locks() -> str:
 @signed_in("admin")
 def break_locks() -> Response:
     """Each `id` is `{attempt_id}:{name}`: the holder that the admin saw. A lock that changed hands stays as it is."""
-    count, problems = 0, list[str]()
-    for said in request.form.getlist("id")[:BULK_LIMIT]:
-        attempt_id, _, name = said.partition(":")
-        try:
-            lock_list.break_lock(me(), name, attempt_id)
-            count += 1
-        except GarageError as error:
-            problems.append(error.detail)
+    count, problems = each_ticked(_break)
     words = [f"{templating.plural(count, 'lock')} broken."] if count or not problems else []
     flash(" ".join([*words, *problems[:3]]))
     return redirect(url_for("tasks.locks"))
+
+
+def _break(said: str) -> None:
+    attempt_id, _, name = said.partition(":")
+    lock_list.break_lock(me(), name, attempt_id)

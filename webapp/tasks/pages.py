@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from webapp import clock, templating
 from webapp.auth.guards import me, signed_in
-from webapp.errors import GarageError
+from webapp.bulk import each_ticked
 from webapp.live.bus import organisation_topic
 from webapp.live.views import LiveView, Scope
 from webapp.tasks import dashboard as figures
@@ -24,7 +24,6 @@ from webapp.workers.pages import Panel
 blueprint = Blueprint("tasks", __name__)
 
 PAGE = 50
-BULK_LIMIT = 200
 HISTORY_ROWS = 20
 FILTERS = ("status", "q", "tool", "worker", "since", "after")
 SINCE = {
@@ -148,14 +147,7 @@ def retry_many() -> Response:
 
 
 def _each(act: Callable[..., Any], done: str) -> Response:
-    """One after the other: one that can't be done doesn't stop the rest, and its reason is said."""
-    count, problems = 0, list[str]()
-    for task_id in request.form.getlist("id")[:BULK_LIMIT]:
-        try:
-            act(me(), writable_task_for(me(), task_id))
-            count += 1
-        except GarageError as error:
-            problems.append(error.detail)
+    count, problems = each_ticked(lambda task_id: act(me(), writable_task_for(me(), task_id)))
     words = [f"{templating.plural(count, 'task')} {done}."]
     if problems:
         words.append(f"{templating.plural(len(problems), 'task')} not: {problems[0]}")

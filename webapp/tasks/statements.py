@@ -22,6 +22,7 @@ from webapp.auth.models import Member
 from webapp.clock import DatabaseNow
 from webapp.database import table_of
 from webapp.tasks.models import Attempt, LogChunk, Task
+from webapp.tasks.rules import sources
 from webapp.workers.models import Worker
 
 members = table_of(Member)
@@ -227,7 +228,7 @@ END_ATTEMPT = (
 _THE_CURRENT = (tasks.c.id == bindparam("task_id"), tasks.c.attempt_id == bindparam("of_attempt_id"))
 END_TASK = (
     update(tasks)
-    .where(*_THE_CURRENT, tasks.c.status.in_(("assigned", "running")))
+    .where(*_THE_CURRENT, tasks.c.status.in_(sources("completed")))
     .values(
         status=bindparam("outcome"),
         started_at=func.coalesce(tasks.c.started_at, bindparam("began_at", type_=tasks.c.started_at.type)),
@@ -239,7 +240,7 @@ END_TASK = (
 )
 QUEUE_AGAIN = (
     update(tasks)
-    .where(*_THE_CURRENT, tasks.c.status.in_(("assigned", "running")))
+    .where(*_THE_CURRENT, tasks.c.status.in_(sources("queued")))
     .values(
         status="queued",
         attempt_id=None,

@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ from webapp.workers.sync import Answer, Parked, Terms
 
 log = logging.getLogger(__name__)
 
-HINTS = frozenset({"task_completed", "task_failed", "ack"})
+HINTS = frozenset({"task_completed", "task_failed"})
 REMEMBERED_IDS = 500
 
 
@@ -36,9 +36,8 @@ REMEMBERED_IDS = 500
 class Told:
     """What this connection has said, so that only changes are said."""
 
-    offers: set[str]
-    cancels: set[str]
-    streams: set[str]
+    cancels: set[str] = field(default_factory=set)
+    streams: set[str] = field(default_factory=set)
     is_drained: bool = False
     announcement: str | None = None
 
@@ -60,7 +59,7 @@ class Control(Connection):
         self._unanswered: list[str] = []  # ids of heartbeats
         self._answers: list[dict[str, Any]] = []
         self._seen: dict[str, None] = {}
-        self._told = Told(set(), set(), set())
+        self._told = Told()
 
     # ---- from the agent
 
@@ -77,9 +76,8 @@ class Control(Connection):
         if kind == "heartbeat":
             self._heartbeat(message, message_id)
         elif kind in HINTS:
-            if kind != "ack":
-                self._answers.append({"type": "ack", "id": message_id})
-        else:
+            self._answers.append({"type": "ack", "id": message_id})
+        elif kind != "ack":
             self._refuse(message_id, f"There is no message {kind[:40]!r}.")
 
     def _heartbeat(self, message: dict[str, Any], message_id: str) -> None:
@@ -173,7 +171,7 @@ class Control(Connection):
             yield self._message("drain" if body["drain"] else "resume")
         if body["announce"] != told.announcement:
             yield self._message("announce", text=body["announce"] or "")
-        self._told = Told(set(), set(cancels), streams, body["drain"], body["announce"])
+        self._told = Told(set(cancels), streams, body["drain"], body["announce"])
 
     @staticmethod
     def _message(kind: str, **said: Any) -> dict[str, Any]:

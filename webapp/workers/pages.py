@@ -12,7 +12,8 @@ from webapp import templating
 from webapp.auth import audit
 from webapp.auth.actor import system
 from webapp.auth.guards import me, signed_in
-from webapp.errors import GarageError, Invalid, invalid_from
+from webapp.bulk import each_ticked
+from webapp.errors import Invalid, invalid_from
 from webapp.live import views as live
 from webapp.live.bus import organisation_topic, worker_topic
 from webapp.live.views import LiveView, Scope
@@ -26,7 +27,6 @@ blueprint = Blueprint("workers", __name__)
 STATUSES = ("pending", "online", "busy", "draining", "quarantined", "unreachable", "offline", "revoked")
 FILTERS = ("q", "status", "label")
 AUDIT_ROWS = 10
-BULK_LIMIT = 200
 
 
 # ---- the list
@@ -98,14 +98,7 @@ def resume_many() -> Response:
 
 
 def _each(act: Callable[..., None], done: str) -> Response:
-    """One after the other: what can't be done for one doesn't stop the rest, and is said."""
-    count, problems = 0, []
-    for worker_id in request.form.getlist("id")[:BULK_LIMIT]:
-        try:
-            act(me(), worker_for(me(), worker_id))
-            count += 1
-        except GarageError as error:
-            problems.append(error.detail)
+    count, problems = each_ticked(lambda worker_id: act(me(), worker_for(me(), worker_id)))
     words = [f"{templating.plural(count, 'worker')} {done}."] if count or not problems else []
     flash(" ".join([*words, *problems[:3]]))
     return redirect(url_for("workers.workers"))
