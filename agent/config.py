@@ -9,18 +9,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from agent import __version__, machine
+from agent import identity, machine
 from agent.cap import CAP_BYTES, Cap
+from agent.errors import BadConfig
 
 LABEL = re.compile(r"(?P<key>[A-Za-z0-9_.-]{1,63})=(?P<value>[^\s,]{0,255})")
 MAX_SLOTS = 1000
-
-
-class BadConfig(Exception):
-    """A setting that can't be used; the message is one line for a person."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +36,17 @@ class Config:
     log_cap: Cap = field(default_factory=Cap)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of the usage text: what is wrong mustn't scroll away."""
-        raise BadConfig(message)
-
-
-def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
+def load(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     """Raises BadConfig for a setting that is missing or malformed."""
-    chosen = _parse(list(arguments))
-    url = chosen.server or environ.get("AGENT_SERVER_URL", "")
-    is_insecure = chosen.insecure or _flag(environ, "AGENT_INSECURE")
-    storage = Path(chosen.storage or environ.get("AGENT_STORAGE_PATH") or "~/.garageswarm").expanduser()
+    storage = storage_path(chosen, environ)
+    known = identity.look(storage)
     return Config(
-        server_url=server_url(url, is_insecure=is_insecure),
+        server_url=_server(chosen, environ, known.server_url if known and known.is_registered else ""),
         name=_name(chosen.name or environ.get("AGENT_NAME") or machine.host_name()),
         labels=_labels([*environ.get("AGENT_LABELS", "").split(), *chosen.label]),
         slots=_number("AGENT_SLOTS", chosen.slots or environ.get("AGENT_SLOTS"), default_slots()),
         plan_limit=_number("AGENT_PLAN_LIMIT", environ.get("AGENT_PLAN_LIMIT"), default_plan_limit()),
-        storage=storage.absolute(),
+        storage=storage,
         jobs=Path(environ.get("AGENT_JOBS_WORKSPACE") or storage / "jobs").expanduser().absolute(),
         join_token=chosen.join_token or environ.get("AGENT_JOIN_TOKEN") or None,
         drain_s=_number("AGENT_DRAIN_S", environ.get("AGENT_DRAIN_S"), 10, low=0, high=86_400),
@@ -69,17 +57,31 @@ def load(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
     )
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m agent", allow_abbrev=False, description="Runs tasks on this machine.")
-    parser.add_argument("--version", action="version", version=__version__)
+def storage_path(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Path:
+    return (
+        Path(chosen.storage or environ.get("AGENT_STORAGE_PATH") or "~/.garageswarm").expanduser().absolute()
+    )
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--storage", metavar="PATH", help="default: ~/.garageswarm (AGENT_STORAGE_PATH)")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", metavar="URL", help="the control plane (AGENT_SERVER_URL)")
     parser.add_argument("--join-token", metavar="T", help="enrols without waiting (AGENT_JOIN_TOKEN)")
     parser.add_argument("--name", metavar="N", help="default: the host name (AGENT_NAME)")
     parser.add_argument("--label", metavar="K=V", action="append", default=[], help="(AGENT_LABELS)")
     parser.add_argument("--slots", metavar="N", help="tasks at once; default: cores (AGENT_SLOTS)")
-    parser.add_argument("--storage", metavar="PATH", help="default: ~/.garageswarm (AGENT_STORAGE_PATH)")
     parser.add_argument("--insecure", action="store_true", help="allow plain http (AGENT_INSECURE=1)")
-    return parser.parse_args(arguments[1:] if arguments[:1] == ["run"] else arguments)
+    add_storage(parser)
+
+
+def _server(chosen: argparse.Namespace, environ: Mapping[str, str], known: str) -> str:
+    """`known` was accepted when this machine joined: it isn't judged again."""
+    url = chosen.server or environ.get("AGENT_SERVER_URL", "")
+    is_insecure = chosen.insecure or _flag(environ, "AGENT_INSECURE")
+    return server_url(url, is_insecure=is_insecure) if url or not known else known
 
 
 def server_url(text: str, *, is_insecure: bool) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agent import durable, machine
-from agent.config import BadConfig
+from agent.errors import BadConfig
 
 FILE = "identity.json"
 
@@ -53,6 +54,15 @@ def prepare(storage: Path, server_url: str) -> Identity:
     return stored
 
 
+def look(storage: Path) -> Identity | None:
+    """As it is stored; None where there is none that can be read. Changes nothing, a damaged file neither."""
+    try:
+        content = json.loads((storage / FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return _parsed(content) if isinstance(content, dict) else None
+
+
 def save(storage: Path, identity: Identity) -> None:
     durable.write_json(storage / FILE, asdict(identity))
 
@@ -70,8 +80,12 @@ def _load(path: Path) -> Identity | None:
     content = durable.read_json(path)
     if content is None:
         return None
-    known = {key: str(content.get(key, "")) for key in Identity.__dataclass_fields__}
-    if not known["nonce"] or not known["server_url"]:
+    known = _parsed(content)
+    if known is None:
         durable.set_aside(path, "no nonce")
-        return None
-    return Identity(**known)
+    return known
+
+
+def _parsed(content: dict[str, Any]) -> Identity | None:
+    known = {key: str(content.get(key, "")) for key in Identity.__dataclass_fields__}
+    return Identity(**known) if known["nonce"] and known["server_url"] else None

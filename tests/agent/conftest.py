@@ -6,14 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agent import retry
+from agent import commands, retry
+from agent import config as config_file
 from agent.config import Config
 from agent.identity import Identity
 from agent.journal import Place
@@ -111,6 +112,12 @@ def start_agent(server: FakeServer, storage: Path) -> Iterator[StartAgent]:
     yield start
     for one in started:
         one.kill()
+
+
+def loaded(arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
+    """The settings, as `run` takes them where nobody has joined."""
+    nowhere = {"AGENT_STORAGE_PATH": "/nowhere"}
+    return config_file.load(commands.parse(arguments), {**nowhere, **environ})
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import config
-from agent.config import BadConfig
-from tests.agent.conftest import ROOT, StartAgent, wait_for
+from agent.errors import BadConfig
+from tests.agent.conftest import ROOT, StartAgent, loaded, wait_for
 from tests.agent.fake_server import FakeServer
 
 URL = {"AGENT_SERVER_URL": "https://garage.example"}
@@ -31,13 +30,13 @@ def run_agent(*arguments: str, **environ: str) -> subprocess.CompletedProcess[st
 
 def test_the_command_line_overrules_the_environment() -> None:
     environ = {**URL, "AGENT_NAME": "cellar", "AGENT_LABELS": "site=lab gpu=3060", "AGENT_SLOTS": "3"}
-    settings = config.load(["run", "--name", "attic", "--label", "site=attic", "--slots", "5"], environ)
+    settings = loaded(["run", "--name", "attic", "--label", "site=attic", "--slots", "5"], environ)
     assert (settings.name, settings.slots) == ("attic", 5)
     assert settings.labels == {"site": "attic", "gpu": "3060"}
 
 
 def test_run_is_the_default_command_and_defaults_fit_the_machine(tmp_path: Path) -> None:
-    settings = config.load([], {**URL, "AGENT_STORAGE_PATH": str(tmp_path)})
+    settings = loaded([], {**URL, "AGENT_STORAGE_PATH": str(tmp_path)})
     assert settings.slots >= 2
     assert settings.plan_limit >= 1
     assert settings.jobs == tmp_path / "jobs"
@@ -64,7 +63,7 @@ def test_run_is_the_default_command_and_defaults_fit_the_machine(tmp_path: Path)
 )
 def test_a_malformed_setting_is_refused(environ: dict[str, str], told: str) -> None:
     with pytest.raises(BadConfig, match=told):
-        config.load([], environ)
+        loaded([], environ)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +79,7 @@ def test_a_malformed_setting_is_refused(environ: dict[str, str], told: str) -> N
 def test_plain_http_is_for_loopback_and_for_those_who_ask(
     arguments: list[str], environ: dict[str, str]
 ) -> None:
-    assert not config.load(arguments, environ).server_url.endswith("/")
+    assert not loaded(arguments, environ).server_url.endswith("/")
 
 
 @pytest.mark.parametrize("arguments", [["--slots"], ["--lables", "a=b"], ["walk"], ["--serv", "x"]])

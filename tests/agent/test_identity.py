@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from agent import identity
-from agent.config import BadConfig, Config
+from agent.config import Config
 from agent.enrol import enrol
+from agent.errors import BadConfig
 from agent.server import Refused
 from tests.agent.conftest import StartAgent, wait_for
 from tests.agent.fake_server import Answer, FakeServer, problem

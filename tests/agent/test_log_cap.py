@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from agent.cap import Cap
-from agent.config import BadConfig, Config, load
+from agent.config import Config
+from agent.errors import BadConfig
 from agent.logs import AttemptLog, FileSource, MemorySource
 from agent.mask import Masker
 from agent.masked import MaskedSource
-from tests.agent.conftest import UNTIL_GO, OpenSession, StartAgent, directory, finished, wait_for
+from tests.agent.conftest import UNTIL_GO, OpenSession, StartAgent, directory, finished, loaded, wait_for
 from tests.agent.fake_server import Answer, FakeAttempt, FakeServer, problem
 
 # About five megabytes that say where they are.
@@ -182,13 +183,13 @@ def test_a_tenth_is_kept_of_the_beginning_and_the_rest_of_the_end() -> None:
 def test_a_cap_that_makes_no_sense_stops_the_start(text: str) -> None:
     environ = {"AGENT_SERVER_URL": "https://garage.example", "AGENT_LOG_CAP_BYTES": text}
     with pytest.raises(BadConfig, match="AGENT_LOG_CAP_BYTES"):
-        load([], environ)
+        loaded([], environ)
 
 
 def test_the_cap_is_a_setting() -> None:
     environ = {"AGENT_SERVER_URL": "https://garage.example"}
-    assert load([], environ).log_cap == Cap()
-    assert load([], {**environ, "AGENT_LOG_CAP_BYTES": "1048576"}).log_cap == CAP
+    assert loaded([], environ).log_cap == Cap()
+    assert loaded([], {**environ, "AGENT_LOG_CAP_BYTES": "1048576"}).log_cap == CAP
 
 
 # ---- Offsets
