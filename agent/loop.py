@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from agent import clock, retry
 from agent.answer import objects, offset, strings
 from agent.attempt import Attempt
+from agent.call import DRAINED, STOPPING, Call
 from agent.holding import Crew, Holding
 from agent.notices import Notices
+from agent.progress import LOOK_S, Progress
 from agent.server import Refused, Server, Unreachable
 
 log = logging.getLogger("agent")
@@ -34,30 +35,12 @@ PENDING_PAUSE_S = 0.5
 BLOCKED_S = 60.0
 QUICK_S = 0.2
 PENDING = "urn:garageswarm:error:worker-pending"
+TOO_DIFFERENT = "urn:garageswarm:error:protocol-refused"
 ANSWERED = frozenset({200, 400, 409})  # a report that got one of these is done with
 # Its log isn't all there, or something of it makes no sense to the server.
 REJECTED = frozenset({412, 413, 422})
-STOPPING, DRAINED = "draining: the agent is stopping", "draining: the server asked for it"
 ORDERS = ("offers", "reported", "cancel", "unknown")
 TOO_MUCH = frozenset({400, 413, 422})
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One sync on its way."""
-
-    number: int
-    sent_at: float
-    held: list[Attempt]
-    reports: list[Attempt]
-    refusing: str  # why no new work is taken; empty where it is
-    declares: int
-    has_news: bool
-
-    @property
-    def is_last(self) -> bool:
-        """Only says goodbye: there is nothing to wait for."""
-        return self.refusing == STOPPING and not self.held
 
 
 class Loop:
@@ -67,6 +50,7 @@ class Loop:
         self._slots = slots
         self._notices = notices
         self._changed = threading.Condition()
+        self.progress = Progress()
         self._holding = Holding(crew, notices)
         self._held = self._holding.attempts
         self._ready: dict[str, Attempt] = {}  # of these the report can be sent
@@ -158,8 +142,9 @@ class Loop:
     def run(self) -> None:
         """Until `end`. An error that nobody expected costs a pause, never the loop."""
         while not self._is_over:
+            self.progress.mark()
             try:
-                self.step()
+                self.step(LOOK_S)
             except Exception:
                 log.exception("sync: an error that nobody expected")
                 with self._changed:
@@ -171,9 +156,9 @@ class Loop:
         if call is None:
             return False
         try:
-            answer = self._server.sync(
-                self._body(call), 0.0 if call.number == FIRST or call.is_last else WAIT_S
-            )
+            body = self._body(call)
+            with self.progress.away():
+                answer = self._server.sync(body, 0.0 if call.number == FIRST or call.is_last else WAIT_S)
         except (Unreachable, Refused) as error:
             self._failed(call, error)
         except BaseException:
@@ -275,6 +260,7 @@ class Loop:
             is_new |= self._holding.end_wanted(strings(answer, "unknown"), objects(answer, "cancel"))
             is_new |= self._take_offers(objects(answer, "offers"), call.sent_at)
             self._take_levels(call, answer)
+            self._holding.notice(answer.get("notice"))
             self._pace(call, is_new=is_new)
         self.is_known.set()
 
@@ -363,7 +349,8 @@ class Loop:
             self._notices.pending()
             self._delay(call.sent_at + PENDING_PAUSE_S - clock.now())
         elif error.status in {401, 403}:
-            self._notices.blocked(str(error))
+            say = self._notices.too_different if error.type == TOO_DIFFERENT else self._notices.blocked
+            say(str(error))
             self._delay(retry.around(BLOCKED_S))
         else:
             if error.status in TOO_MUCH and call.reports:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from agent import standing
 from agent.attempt import Attempt
+from agent.standing import Standing
 
 log = logging.getLogger("agent")
 
@@ -16,22 +18,31 @@ class Notices:
         self._code = code
         self._said = "not yet connected"
         self._announcement = ""
+        self._notice = ""
+        self.standing = Standing()
 
     def connected(self) -> None:
+        self.standing.note(standing.CONNECTED)
         if self._said:
             self._said = ""
             log.info("connected to %s", self._server_url)
 
     def pending(self) -> None:
+        self.standing.note(standing.PENDING, f"code {self._code}")
         self._once("pending", f"waiting for approval: code {self._code} at {self._server_url}/workers")
 
     def blocked(self, why: str) -> None:
+        self.standing.note(standing.BLOCKED, why)
         self._once(
             "blocked",
             f"the server refuses this worker's key ({why}): running tasks go on, asking again each minute",
         )
 
+    def too_different(self, why: str) -> None:
+        self._once("too different", f"{self._server_url} can't work with this agent: {why}; asking again each minute")
+
     def unreachable(self, why: str) -> None:
+        self.standing.note(standing.UNREACHABLE, why)
         self._once("unreachable", f"no answer from {self._server_url}: {why}; trying again")
 
     def drained(self, is_drained: bool) -> None:
@@ -41,6 +52,12 @@ class Notices:
         if isinstance(text, str) and text and text != self._announcement:
             log.info("announcement: %s", " ".join(text.split()))
         self._announcement = text if isinstance(text, str) else ""
+
+    def noticed(self, text: Any) -> None:
+        """What the server says to an agent that introduces itself, which it does more than once a session."""
+        if isinstance(text, str) and text and text != self._notice:
+            self._notice = text
+            log.warning("the server says: %s", " ".join(text.split()))
 
     def settled(self, attempt: Attempt, answer: dict[str, Any]) -> None:
         if answer.get("status") != 200:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from agent.call import Call
 from agent.journal import Place
-from agent.loop import Call, Loop
+from agent.loop import Loop
 from agent.spool import REMEMBERED, Ended, Spool
 from tests.agent.conftest import (
     ONCE,
