@@ -21,6 +21,9 @@ PLAIN_NAMES = {
     "DATABASE_URL": "database_url",
     "HOST": "host",
     "PORT": "port",
+    "TLS": "tls",
+    "TLS_CERT": "tls_cert",
+    "TLS_KEY": "tls_key",
     "WEB_CONCURRENCY": "web_concurrency",
 }
 DAY_S = 24 * 3600
@@ -39,6 +42,10 @@ class Settings(BaseModel):
     instance_path: Path = REPOSITORY / "instance"
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
+    # "self": https with a certificate of our own making. Or the person's own files. Neither: plain http.
+    tls: str = ""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     database_url: str = ""
     public_url: str | None = None
     trusted_proxies: int = Field(0, ge=0, le=5)
@@ -49,6 +56,8 @@ class Settings(BaseModel):
     sync_wait_s: float = Field(25, gt=0, le=25)
     offline_after_s: float = Field(45, gt=0, le=DAY_S)
     lost_after_s: float = Field(600, gt=0, le=30 * DAY_S)
+    # Days after a worker was seen last; 0 never.
+    archive_after_days: int = Field(30, ge=0, le=DAYS_LONGEST)
     pending_workers: int = Field(100, ge=1)
     pending_hours: float = Field(24, gt=0, le=365 * 24)
 
@@ -80,6 +89,20 @@ class Settings(BaseModel):
         if value and not value.startswith(("sqlite:///", "postgresql+psycopg://", "postgresql://")):
             raise ValueError("must start with sqlite:/// or postgresql+psycopg://")
         return value.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    @field_validator("tls")
+    @classmethod
+    def _known_tls(cls, value: str) -> str:
+        if value not in ("", "self"):
+            raise ValueError(
+                "must be self, for a certificate that the server makes; for your own give TLS_CERT and TLS_KEY"
+            )
+        return value
+
+    @field_validator("tls_cert", "tls_key")
+    @classmethod
+    def _whole_path(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value else None
 
     @field_validator("public_url")
     @classmethod
@@ -119,7 +142,23 @@ class Settings(BaseModel):
         if self.web_concurrency > 1:
             raise ValueError("WEB_CONCURRENCY must be 1: wake-ups and presence live in one process so far")
         self._refuse_logs_without_tasks()
+        self._refuse_half_a_certificate()
         return self
+
+    def _refuse_half_a_certificate(self) -> None:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            given, missing = ("TLS_CERT", "TLS_KEY") if self.tls_cert else ("TLS_KEY", "TLS_CERT")
+            raise ValueError(
+                f"{given} needs {missing}: the certificate’s file and its key’s, both in PEM form"
+            )
+        if self.tls and self.tls_cert:
+            raise ValueError(
+                "TLS=self makes a certificate, TLS_CERT and TLS_KEY name your own: give one or the other"
+            )
+        if self.is_tls and not self.trusted_proxies and (self.public_url or "").startswith("http:"):
+            raise ValueError(
+                f"GSW_PUBLIC_URL ({self.public_url}) must start with https://: the server speaks TLS"
+            )
 
     def _refuse_logs_without_tasks(self) -> None:
         logs, tasks = self.retention_log_days, self.retention_task_days
@@ -129,6 +168,17 @@ class Settings(BaseModel):
                 f"GSW_RETENTION_LOG_DAYS ({kept}) must be at most GSW_RETENTION_TASK_DAYS ({tasks} days): "
                 "a task takes its logs with it"
             )
+
+    @property
+    def is_tls(self) -> bool:
+        return self.certificate_files is not None
+
+    @property
+    def certificate_files(self) -> tuple[Path, Path] | None:
+        """What TLS is served with, in PEM form: the certificate, and its key. None: plain http."""
+        if self.tls:
+            return self.instance_path / "tls" / "certificate.pem", self.instance_path / "tls" / "key.pem"
+        return (self.tls_cert, self.tls_key) if self.tls_cert and self.tls_key else None
 
     @property
     def database(self) -> str:
@@ -214,7 +264,7 @@ def flask_config(settings: Settings, secret_key: str) -> dict[str, Any]:
         "PERMANENT_SESSION_LIFETIME": timedelta(days=settings.session_days),
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
-        "SESSION_COOKIE_SECURE": bool(settings.public_url and settings.public_url.startswith("https:")),
+        "SESSION_COOKIE_SECURE": settings.is_tls or (settings.public_url or "").startswith("https:"),
         "WTF_CSRF_TIME_LIMIT": None,
         "WTF_CSRF_SSL_STRICT": False,  # the Origin check covers it, and proxies strip Referer
         "RATELIMIT_STORAGE_URI": "tallies://",

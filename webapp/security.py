@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from flask import Flask, Response, current_app, request
 from flask.sessions import SecureCookieSessionInterface
 
+from webapp import tls
 from webapp.errors import Forbidden, GarageError
 
 ALPHABET = string.ascii_letters + string.digits
@@ -217,7 +218,8 @@ def add_headers(response: Response) -> Response:
     headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
     if not request.path.startswith("/static/"):
         headers.setdefault("Cache-Control", "no-store")
-    if request.is_secure:
+    # Not where people have to accept the certificate themselves: browsers would no longer let them.
+    if request.is_secure and not current_app.config["PIN"]:
         headers["Strict-Transport-Security"] = "max-age=31536000"
     return response
 
@@ -231,6 +233,8 @@ class CookieByScheme(SecureCookieSessionInterface):
 
 def init_app(app: Flask) -> None:
     app.session_interface = CookieByScheme()
+    # Read once: a process shows the certificate that it started with, whatever the file says later.
+    app.config["PIN"] = tls.shown_pin(app.config["SETTINGS"])
     app.extensions["keyring"] = Keyring(Path(app.instance_path) / "keys")
     app.before_request(refuse_foreign_origin)
     app.after_request(add_headers)

@@ -31,12 +31,26 @@ class Way:
     """How another machine reaches this server."""
 
     origin: str
-    is_plain: bool
     is_loopback_only: bool
+    pin: str = ""  # `sha256:…` of the certificate where no authority vouches for it: the agent has to be told
 
     def line(self, token: str) -> str:
         words = ["python -m agent run --server", self.origin, "--join-token", token]
-        return " ".join(words + ["--insecure"] * (self.is_plain and not is_loopback(self.host)))
+        return " ".join([*words, *self.options])
+
+    @property
+    def options(self) -> list[str]:
+        """What an agent has to be told about the way, beside the address."""
+        return ["--pin", self.pin] if self.pin else ["--insecure"] * self.needs_insecure
+
+    @property
+    def is_plain(self) -> bool:
+        return self.origin.startswith("http:")
+
+    @property
+    def needs_insecure(self) -> bool:
+        """Off loopback an agent refuses plain http unless somebody says that it may."""
+        return self.is_plain and not is_loopback(self.host)
 
     @property
     def host(self) -> str:
@@ -52,9 +66,8 @@ def is_loopback(host: str) -> bool:
 
 def _way() -> Way:
     settings = current_app.config["SETTINGS"]
-    origin = own_origin()
     only_here = settings.public_url is None and settings.trusted_proxies == 0 and is_loopback(settings.host)
-    return Way(origin, origin.startswith("http:"), only_here)
+    return Way(own_origin(), only_here, current_app.config["PIN"])
 
 
 def _arrivals(scope: Scope) -> dict[str, Any]:
