@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import clock, leadership
+from webapp.api import idempotency
 from webapp.auth import audit, sessions
 from webapp.config import Settings
 from webapp.database import release
@@ -50,6 +51,7 @@ class Housekeeper:
             Job("presence", 60, presence.save, in_each_process=True),
             Job("pending workers", 600, lambda: service.forget_pending(settings.pending_hours)),
             Job("sessions", 3600, sessions.forget_expired),
+            Job("repeated requests", 600, idempotency.forget_old),
             Job("retention", 3600, lambda: remove_old(settings)),
             Job("leftover logs", 60, lambda: self._sweep(settings)),
         ]

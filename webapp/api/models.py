@@ -12,14 +12,14 @@ from webapp.extensions import Base
 
 
 class RepeatedRequest(Base):
-    """The first answer to a request with an `Idempotency-Key`. Without a status it is still being worked on."""
+    """The first answer to a request with an `Idempotency-Key`. The status is set before the transaction ends."""
 
     __tablename__ = "repeated_requests"
 
     # Whose: the id part of an API token.
     credential: Mapped[str] = mapped_column(String(64), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
-    # SHA-256 of method, path and body: the same key for something else is a mistake.
+    # HMAC-SHA-256 of method, path and body: the same key for something else is a mistake.
     request_digest: Mapped[str] = mapped_column(String(64))
     status: Mapped[int | None] = mapped_column()
     body: Mapped[Any | None] = mapped_column(JSON)

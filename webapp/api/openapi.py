@@ -20,6 +20,7 @@ from webapp import __version__, errors
 from webapp.api import PREFIX
 from webapp.api.answers import Problem
 from webapp.api.documented import TEXT, Documented
+from webapp.api.idempotency import HEADER, REPLAYED, KeyReused
 from webapp.errors import GarageError
 
 if TYPE_CHECKING:
@@ -67,6 +68,15 @@ SHARED_ERRORS = (
     errors.Unavailable,
 )
 Json = dict[str, Any]
+REPEAT_KEY: Json = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same request within 24 hours gets the first answer, and makes nothing again",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+
+REPLAYED_HEADER: Json = {"description": "true on an answer that is sent again", "schema": {"const": "true"}}
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,8 @@ class Route:
     guard: str
     says: Documented
     words: str
+    # With an Idempotency-Key: "once" where the first answer is kept, "never" where that can't be, else "".
+    repeats: str = ""
 
     @property
     def path(self) -> str:
@@ -107,8 +119,9 @@ def routes(app: Flask) -> Iterator[Route]:
             raise LookupError(f"{rule.rule} isn't documented")
         guard: str = getattr(app.view_functions[rule.endpoint], "guard")  # noqa: B009
         words = " ".join((inspect.getdoc(view) or "").split())
+        repeats: str = getattr(app.view_functions[rule.endpoint], "repeats", "")
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            yield Route(rule, method, guard, says, words)
+            yield Route(rule, method, guard, says, words, repeats)
 
 
 def document() -> Json:
@@ -184,6 +197,7 @@ def _operation(route: Route, schemas: Schemas) -> Json:
     words = [route.words, f"Needs the role {route.role}." if route.role else ""]
     parameters = [*_path_parameters(route), *_parameters(route.says.query, "query")]
     parameters += _parameters(route.says.headers, "header")
+    parameters += [REPEAT_KEY] if route.repeats == "once" else []
     made = {
         "tags": [route.group],
         "operationId": f"{route.rule.endpoint.replace('.', '_')}",
@@ -235,8 +249,9 @@ def _body(route: Route, schemas: Schemas) -> Json | None:
 def _responses(route: Route, schemas: Schemas) -> Iterator[tuple[str, Json]]:
     says = route.says
     content = {} if says.answer is None else {"content": schemas.content(says.answer)}
+    headers = {"headers": {REPLAYED: REPLAYED_HEADER}} if route.repeats == "once" else {}
     for status, words in {says.status: "The answer" if content else "Done", **says.also}.items():
-        yield str(status), {"description": words, **content}
+        yield str(status), {"description": words, **headers, **content}
     kinds: dict[int, dict[type[GarageError], None]] = {}
     for error in _errors_of(route):
         kinds.setdefault(error.status, {})[error] = None
@@ -266,6 +281,8 @@ def _errors_of(route: Route) -> Iterator[type[GarageError]]:
         yield errors.TooLarge
     if route.says.bodies or route.says.query or route.says.headers:
         yield errors.Invalid
+    if route.repeats == "once":
+        yield KeyReused
     yield from route.says.errors
     yield from (errors.BadRequest, errors.TooMany, errors.Broken, errors.Unavailable)
 

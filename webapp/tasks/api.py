@@ -11,6 +11,7 @@ from webapp import clock
 from webapp.api import blueprint as api_blueprint
 from webapp.api.body import parse, parse_query
 from webapp.api.documented import TEXT, documented
+from webapp.api.idempotency import repeatable
 from webapp.auth.guards import me, token_required
 from webapp.errors import Conflict, NotFound
 from webapp.live import events
@@ -43,6 +44,7 @@ class RangeNotThere(NotFound):
 
 @blueprint.post("/tasks")
 @token_required("operator")
+@repeatable
 @documented("Submit a task", body=Submission, answer=TaskAnswer, status=201)
 def submit() -> tuple[Response, int]:
     task_id = service.submit(me(), parse(Submission))
@@ -97,6 +99,7 @@ def force_finish(task_id: str) -> Response:
 
 @blueprint.post("/tasks/<id:task_id>/retry")
 @token_required("viewer")
+@repeatable
 @documented(
     "Run a task again",
     body=Changes,
@@ -171,6 +174,8 @@ def _asked_range(offset: int, size: int) -> tuple[int, int, int]:
         asked is None or asked.units != "bytes" or len(asked.ranges) != 1
     ):  # several at once: the whole is allowed
         return min(offset, size), size, 200
+    if 0 < size < -(asked.ranges[0][0] or 0):
+        return 0, size, 206  # RFC 9110, 14.1.2: the last so many bytes of fewer are all of them
     found = asked.range_for_length(size)
     if found is None:
         raise RangeNotThere(size)
