@@ -268,5 +268,6 @@ def flask_config(settings: Settings, secret_key: str) -> dict[str, Any]:
         "WTF_CSRF_TIME_LIMIT": None,
         "WTF_CSRF_SSL_STRICT": False,  # the Origin check covers it, and proxies strip Referer
         "RATELIMIT_STORAGE_URI": "tallies://",
-        "SOCK_SERVER_OPTIONS": {"ping_interval": 25, "max_message_size": 65536},
+        # Less than a TLS record would leave its rest unseen within OpenSSL until more comes: 16 kB.
+        "SOCK_SERVER_OPTIONS": {"ping_interval": 25, "max_message_size": 65536, "receive_bytes": 16384},
     }

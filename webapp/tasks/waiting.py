@@ -17,10 +17,13 @@ from webapp.tasks.rules import mismatches
 from webapp.workers import presence
 from webapp.workers.access import workers_of
 from webapp.workers.models import Worker
+from webapp.workers.rules import drain_words
 from webapp.workers.state import status_of
 
 # What keeps a worker from taking a task; `own`: nothing of the worker's.
-Kind = Literal["never", "pending", "silent", "draining", "quarantined", "refuses", "own", "busy", "free"]
+Kind = Literal[
+    "never", "pending", "silent", "draining", "resting", "quarantined", "refuses", "own", "busy", "free"
+]
 
 
 class Because(NamedTuple):
@@ -82,7 +85,12 @@ def _rows(task: Task, obstacle: Obstacle | None) -> list[Waits]:
     own = _own_obstacle(task, obstacle)
     workers = [worker for worker in workers_of(task.organisation_id) if worker.status != "revoked"]
     found = [_waits(task, worker, held.get(worker.id, 0), own) for worker in workers]
-    return sorted(found, key=lambda waits: (not waits.can_ever, waits.worker.name))
+    asked = [waits for waits in found if waits.status != "archived" or _is_named(task, waits.worker)]
+    return sorted(asked, key=lambda waits: (not waits.can_ever, waits.worker.name))
+
+
+def _is_named(task: Task, worker: Worker) -> bool:
+    return placements.wanted(task.placement_id).worker_id == worker.id
 
 
 def _is_early(task: Task) -> bool:
@@ -118,9 +126,24 @@ def _waits(task: Task, worker: Worker, held: int, own: Because | None) -> Waits:
         remedy = _BY_NAME if is_anothers else "Ask for other labels, or change this worker"
         return Waits(worker, status, Because("never", _sentence("; ".join(never)), remedy))
     because = (
-        _STATUS_REASONS.get(status) or _agents_no(worker) or own or _no_room(task, worker, held) or _SOON
+        _STATUS_REASONS.get(status)
+        or _drains(worker, status)
+        or _agents_no(worker)
+        or own
+        or _no_room(task, worker, held)
+        or _SOON
     )
     return Waits(worker, status, because)
+
+
+def _drains(worker: Worker, status: str) -> Because | None:
+    if status != "draining":
+        return None
+    words = drain_words(worker.drain_until, worker.drain_note, clock.now())
+    if worker.drain_until:
+        return Because("resting", f"Matches, but is {words}", "Wait, or resume it")
+    end = "" if worker.drain_note else ": it takes no more work"
+    return Because("draining", f"Matches, but is {words}{end}", "Resume it")
 
 
 def _agents_no(worker: Worker) -> Because | None:
@@ -163,8 +186,8 @@ _SILENT = Because("silent", "Doesn’t answer", "Look whether the machine is awa
 _STATUS_REASONS: dict[str, Because] = {
     "pending": Because("pending", "Waits for approval", "An admin approves it"),
     "offline": _SILENT,
+    "archived": _SILENT,
     "unreachable": _SILENT,
-    "draining": Because("draining", "Matches, but is draining: it takes no more work", "Resume it"),
     "quarantined": Because(
         "quarantined",
         "Matches, but is quarantined after infrastructure failures in a row",
@@ -184,6 +207,11 @@ _SAID: dict[str, tuple[str, str, str]] = {
     "busy": ("is busy", "are busy", "It starts by itself as soon as {one} has room."),
     "silent": ("doesn’t answer", "don’t answer", "It starts by itself as soon as {one} answers."),
     "draining": ("is draining", "are draining", "It starts when an admin resumes {one}."),
+    "resting": (
+        "is draining for a while",
+        "are draining for a while",
+        "It starts by itself when {one} takes work again.",
+    ),
     "quarantined": ("is quarantined", "are quarantined", "It starts by itself when {one} comes back."),
     "pending": ("waits for approval", "wait for approval", "It starts when an admin approves {one}."),
     "refuses": (

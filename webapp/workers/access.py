@@ -19,6 +19,14 @@ def worker_for(actor: Actor, worker_id: str) -> Worker:
     return worker
 
 
+def locked(worker: Worker) -> Worker:
+    """The same row as it is now, locked until the transaction that is open ends. Raises NotFound when it has gone."""
+    found = db.session.get(Worker, worker.id, with_for_update=True, populate_existing=True)
+    if found is None:
+        raise NotFound("There is no such worker here. It may have been removed.")
+    return found
+
+
 def workers_of(organisation_id: str, status: str | None = None) -> Sequence[Worker]:
     query = select(Worker).where(Worker.organisation_id == organisation_id)
     if status:

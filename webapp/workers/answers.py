@@ -18,6 +18,16 @@ class RegisteredAnswer(TypedDict):
     code: Annotated[str, Field(description="What an admin compares before approving")]
 
 
+class ReleaseAnswer(TypedDict):
+    """The agent that this server gives away, as one file for a bare Python."""
+
+    version: str
+    protocol: Annotated[int, Field(description="Of the wire, as that agent speaks it")]
+    sha256: Annotated[str, Field(description="Of the whole file, in hex")]
+    size: int
+    url: Annotated[str, Field(description="A path on this server")]
+
+
 class MetricsAnswer(TypedDict):
     """The newest vitals of the machine."""
 
@@ -44,6 +54,8 @@ class WorkerAnswer(TypedDict):
     plan_limit: int
     admins_only: bool
     drain_requested_at: Time | None
+    drain_until: Annotated[Time | None, Field(description="When it takes work again by itself")]
+    drain_note: str | None
     quarantined_until: Time | None
     announcement: str | None
     metrics: MetricsAnswer | None
@@ -142,5 +154,8 @@ class SyncAnswer(TypedDict):
     stream: Annotated[list[str], Field(description="Attempts that somebody watches: send their log promptly")]
     drain: Annotated[bool, Field(description="Finish what runs, take no more")]
     announce: Annotated[str | None, Field(description="Words for the agent's terminal")]
+    notice: NotRequired[
+        Annotated[str, Field(description="To an agent that introduces itself: what its owner should know")]
+    ]
     lease_s: float
     lost_after_s: float

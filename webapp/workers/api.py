@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 from typing import TYPE_CHECKING, cast
 
@@ -13,10 +12,11 @@ from webapp import clock
 from webapp.api import blueprint as api_blueprint
 from webapp.api.body import parse
 from webapp.api.documented import documented
+from webapp.api.idempotency import answers_a_secret
 from webapp.auth.guards import address, me, token_required, uncounted
 from webapp.errors import Conflict, NotSignedIn, TooMany
 from webapp.extensions import limiter
-from webapp.workers import presence, service, state
+from webapp.workers import draining, presence, service, state
 from webapp.workers import sync as long_poll
 from webapp.workers.access import worker_for, workers_of
 from webapp.workers.answers import (
@@ -28,7 +28,7 @@ from webapp.workers.answers import (
     WorkerList,
 )
 from webapp.workers.guards import caller, worker_key
-from webapp.workers.schemas import Announcement, Registration, SyncRequest, WorkerChange
+from webapp.workers.schemas import Announcement, DrainWish, Registration, SyncRequest, WorkerChange
 
 if TYPE_CHECKING:
     from webapp.workers.models import Worker
@@ -37,10 +37,12 @@ blueprint = api_blueprint("workers_api", __name__)
 # Whom nobody has approved yet may say who he is, and no more.
 STRANGERS_BODY_LIMIT = 256 * 1024
 SYNC_BODY_LIMIT = 4 * 1024 * 1024
+ESTABLISHED = 1  # of TCP's states; the first byte that TCP_INFO gives
 
 
 @blueprint.post("/workers/register")
 @uncounted
+@answers_a_secret
 @documented(
     "Register a machine",
     body=Registration,
@@ -75,13 +77,14 @@ def sync(worker_id: str) -> Response:
 
 
 def _is_connected() -> bool:
-    """Whether the agent still listens: gunicorn gives us its socket, and a closed one reads as empty."""
+    """Whether the agent still listens. The kernel is asked: what can be read may be TLS's own, and isn't ours to take."""
     sock = request.environ.get("gunicorn.socket")
-    if sock is None:
+    if sock is None or not hasattr(
+        socket, "TCP_INFO"
+    ):  # only Linux tells; elsewhere a task waits for its lease
         return True
     try:
-        readable, _, _ = select.select([sock], [], [], 0)
-        return not readable or bool(sock.recv(1, socket.MSG_PEEK))
+        return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED)
     except OSError:
         return False
 
@@ -140,10 +143,17 @@ def revoke(worker_id: str) -> Response:
 
 @blueprint.post("/workers/<id:worker_id>/drain")
 @token_required("admin")
-@documented("Let a worker finish, and take no more", answer=WorkerAnswer, errors=(Conflict,))
+@documented(
+    "Let a worker finish, and take no more",
+    body=DrainWish,
+    is_body_optional=True,
+    answer=WorkerAnswer,
+    errors=(Conflict,),
+)
 def drain(worker_id: str) -> Response:
+    """Until `for_s` seconds have passed, or without that until it is resumed. Of one that drains already, what is said changes."""
     worker = worker_for(me(), worker_id)
-    service.drain(me(), worker)
+    draining.drain(me(), worker, parse(DrainWish) if request.get_data(cache=True) else DrainWish())
     return jsonify(as_wire(worker_for(me(), worker_id)))
 
 
@@ -152,7 +162,7 @@ def drain(worker_id: str) -> Response:
 @documented("Let a worker take work again", answer=WorkerAnswer, errors=(Conflict,))
 def resume(worker_id: str) -> Response:
     worker = worker_for(me(), worker_id)
-    service.resume(me(), worker)
+    draining.resume(me(), worker)
     return jsonify(as_wire(worker_for(me(), worker_id)))
 
 
@@ -191,7 +201,9 @@ def as_wire(worker: Worker, held: int | None = None) -> WorkerAnswer:
         "slots": worker.capacity,
         "plan_limit": worker.plan_limit,
         "admins_only": worker.admins_only,
-        "drain_requested_at": clock.wire(worker.drain_requested_at),
+        "drain_requested_at": clock.wire(worker.drain_requested_at) if worker.is_draining else None,
+        "drain_until": clock.wire(worker.drain_until) if worker.is_draining else None,
+        "drain_note": worker.drain_note if worker.is_draining else None,
         "quarantined_until": clock.wire(worker.quarantined_until),
         "announcement": worker.announcement,
         "metrics": cast(MetricsAnswer, seen.metrics.model_dump()) if seen else None,

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from webapp import clock
 from webapp.database import UtcDateTime, new_id
 from webapp.extensions import Base
-from webapp.workers.rules import SlotClass
+from webapp.workers.rules import SlotClass, is_draining
 
 NAME_LENGTH = 255
 WorkerStatus = Literal["pending", "approved", "revoked"]
@@ -32,6 +32,8 @@ class Worker(Base):
     agent_version: Mapped[str] = mapped_column(String(64))
     machine_id: Mapped[str] = mapped_column(String(128), index=True)
     nonce_digest: Mapped[str] = mapped_column(String(64))
+    # The join token that it came with, by its id; None: it came without one.
+    join_key_id: Mapped[str | None] = mapped_column(String(8))
     address: Mapped[str] = mapped_column(String(64), default="")
 
     # Labels given by people win over those that the agent brought.
@@ -65,9 +67,11 @@ class Worker(Base):
 
     # What the machine's owner allows, as its agent says: for people to read. The agent itself holds to it.
     policy: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    # There are tasks that it has refused: only then a claim has to look which.
+    has_refused: Mapped[bool] = mapped_column(default=False)
     # Of the wire, as its agent speaks it.
     protocol: Mapped[int] = mapped_column(default=1)
-    # New at each boot of the machine.
+    # New at each boot of the machine, and another one for each copy of its agent's folder.
     boot_id: Mapped[str] = mapped_column(String(64), default="")
     # Two machines were seen with this worker's key, as after a disk was cloned: when, and where the other one was.
     twin_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -87,6 +91,10 @@ class Worker(Base):
         return {**self.agent_labels, **self.labels}
 
     @property
+    def is_draining(self) -> bool:
+        return is_draining(self.drain_requested_at, self.drain_until, clock.now())
+
+    @property
     def capacity(self) -> int:
         return self.slots if self.slots_set is None else self.slots_set
 
@@ -100,6 +108,11 @@ class WorkerKey(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
     # Set on the older one while two live, after a rotation.
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Of a fresh key that nobody has used yet: the one whose place it takes with its first use.
+    replaces: Mapped[str | None] = mapped_column(String(8))
+    # Kept in memory and written now and then: what is here may be a minute old.
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    used_from: Mapped[str | None] = mapped_column(String(64))
 
 
 class Vitals(Base):

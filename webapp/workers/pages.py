@@ -17,7 +17,7 @@ from webapp.errors import Invalid, invalid_from
 from webapp.live import views as live
 from webapp.live.bus import organisation_topic, worker_topic
 from webapp.live.views import LiveView, Scope
-from webapp.workers import listing, service
+from webapp.workers import draining, listing, service
 from webapp.workers.access import worker_for
 from webapp.workers.rules import labels_text, parse_labels
 from webapp.workers.schemas import WorkerChange
@@ -88,13 +88,13 @@ def revoke_many() -> Response:
 @blueprint.post("/workers/drain")
 @signed_in("admin")
 def drain_many() -> Response:
-    return _each(service.drain, "told to drain")
+    return _each(draining.drain, "told to drain")
 
 
 @blueprint.post("/workers/resume")
 @signed_in("admin")
 def resume_many() -> Response:
-    return _each(service.resume, "resumed")
+    return _each(draining.resume, "resumed")
 
 
 def _each(act: Callable[..., None], done: str) -> Response:
@@ -205,7 +205,7 @@ def remove(worker_id: str) -> Response:
 @signed_in("admin")
 def drain(worker_id: str) -> Response:
     found = worker_for(me(), worker_id)
-    service.drain(me(), found)
+    draining.drain(me(), found)
     held = listing.shown(found).held
     rest = (
         f"it finishes {templating.plural(held, 'task')} and takes no more"
@@ -220,7 +220,7 @@ def drain(worker_id: str) -> Response:
 def resume(worker_id: str) -> Response:
     found = worker_for(me(), worker_id)
     was_set_aside = listing.shown(found).back_at is not None
-    service.resume(me(), found)
+    draining.resume(me(), found)
     end = " Its quarantine is over." if was_set_aside else ""
     return _done(f"{found.name} takes work again.{end}", worker_id)
 

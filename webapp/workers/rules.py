@@ -7,12 +7,18 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 ShownStatus = Literal[
-    "pending", "online", "busy", "draining", "quarantined", "unreachable", "offline", "revoked"
+    "pending", "online", "busy", "draining", "quarantined", "unreachable", "offline", "archived", "revoked"
 ]
 
 # What a task takes of a worker: a slot; one of its `plan_limit` plans; or its only exclusive place (applies).
 SlotClass = Literal["task", "plan", "exclusive"]
 
+# Of the wire, as this server speaks it. The one before is served too, so that agents are updated one by one, and the one
+# after, so that the server may come last.
+PROTOCOL = 2
+
+SLOTS_MOST = 1000
+VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,5}")
 LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}")
 LABEL_VALUE = re.compile(r"[^\x00-\x1f\x7f\s=]{0,255}")
 MAX_LABELS = 64
@@ -57,21 +63,78 @@ class Facts:
     busy_with: int = 0
     is_draining: bool = False
     quarantined_until: datetime | None = None
+    created_at: datetime | None = None
 
 
-def shown_status(facts: Facts, now: datetime, offline_after_s: float) -> ShownStatus:
-    """What people see. Silent with work is unreachable: nothing is decided yet, and it gets no new work."""
+def shown_status(
+    facts: Facts, now: datetime, offline_after_s: float, archive_after_days: int = 0
+) -> ShownStatus:
+    """What people see. Silent with work is unreachable: nothing is decided yet, and it gets no new work.
+
+    Silent for `archive_after_days` (0: never) without any is archived: out of everybody's way until it is seen again.
+    """
     if facts.status == "pending":
         return "pending"
     if facts.status == "revoked":
         return "revoked"
     if facts.seen_at is None or now - facts.seen_at > timedelta(seconds=offline_after_s):
-        return "unreachable" if facts.busy_with else "offline"
+        if facts.busy_with:
+            return "unreachable"
+        last = facts.seen_at or facts.created_at or now
+        is_old = archive_after_days > 0 and now - last > timedelta(days=archive_after_days)
+        return "archived" if is_old else "offline"
     if facts.is_draining:
         return "draining"
     if facts.quarantined_until is not None and facts.quarantined_until > now:
         return "quarantined"
     return "busy" if facts.busy_with else "online"
+
+
+def is_draining(requested_at: datetime | None, until: datetime | None, now: datetime) -> bool:
+    """Whether the wish stands. One with a time limit ends by itself."""
+    return requested_at is not None and (until is None or until > now)
+
+
+def drain_words(until: datetime | None, note: str | None, now: datetime) -> str:
+    """`draining until 14:00 UTC: new disk`, as far as that was said."""
+    same_day = until is not None and until.date() == now.date()
+    end = f" until {until.strftime('%H:%M' if same_day else '%d %b %H:%M')} UTC" if until else ""
+    return f"draining{end}: {note}" if note else f"draining{end}"
+
+
+def protocol_problem(protocol: int) -> str | None:
+    """Why an agent that speaks this protocol can't be served, or None."""
+    if protocol < PROTOCOL - 1:
+        return (
+            f"This agent speaks protocol {protocol}; the server needs {PROTOCOL - 1} or newer. Update the agent: "
+            "fetch agent.pyz anew with the line of the page “Add a worker”, or update its checkout."
+        )
+    if protocol > PROTOCOL + 1:
+        return (
+            f"This agent speaks protocol {protocol}; the server knows {PROTOCOL} and is too old for it. Update the "
+            "server, or take the agent that the server gives away: its page “Add a worker” has the line."
+        )
+    return None
+
+
+def protocol_notice(protocol: int) -> str | None:
+    """What the owner of an agent that is served, but not for ever, should know."""
+    if protocol >= PROTOCOL:
+        return None
+    return (
+        f"this agent speaks protocol {protocol}, the server {PROTOCOL}: it is served until the next one. "
+        "Update it soon: `agent.pyz update` on its machine, or a newer checkout"
+    )
+
+
+def is_older(version: str, than: str) -> bool:
+    """Whether `0.9.1` comes before `0.10.0`. What isn't made of numbers can't be compared: False."""
+    mine, other = _numbers(version), _numbers(than)
+    return bool(mine and other) and mine < other
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")] if VERSION.fullmatch(version) else []
 
 
 def label_problem(labels: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,15 @@ from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, Field, field_validator
 
 from webapp.api.body import AgentBody, Body, example, one_line
-from webapp.workers.rules import SCHEMA_PARTS, TOOL_NAME, SlotClass, label_problem, parts_of, schema_problem
+from webapp.workers.rules import (
+    SCHEMA_PARTS,
+    SLOTS_MOST,
+    TOOL_NAME,
+    SlotClass,
+    label_problem,
+    parts_of,
+    schema_problem,
+)
 
 
 def _not_blank(text: str) -> str:
@@ -24,7 +32,7 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
 Name = Annotated[str, Field(max_length=255), AfterValidator(one_line), AfterValidator(_not_blank)]
 Words = Annotated[str, Field(max_length=255), AfterValidator(one_line)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
-Slots = Annotated[int, Field(ge=1, le=1000)]
+Slots = Annotated[int, Field(ge=1, le=SLOTS_MOST)]
 
 
 class Found(AgentBody):
@@ -72,6 +80,9 @@ class Introduction(AgentBody):
     hostname: Words = ""
     platform: Words = ""
     agent_version: Annotated[str, Field(max_length=64), AfterValidator(one_line)] = ""
+    protocol: int = Field(
+        1, ge=1, le=1_000_000, description="Of the wire; agents from before it was counted speak 1"
+    )
     labels: Labels = Field(default_factory=dict)
     tools: list[DeclaredTool] = Field([], max_length=200, description="A bare name will do, too")
 
@@ -155,6 +166,15 @@ class WorkerChange(Body):
     labels: Labels | None = None
     slots: Slots | None = None
     admins_only: bool | None = None
+
+
+class DrainWish(Body):
+    """Why, and for how long; both may be left out. `for_s` of null: until somebody resumes it."""
+
+    model_config = example(note="new disk", for_s=7200)
+
+    note: Annotated[str, Field(max_length=500), AfterValidator(one_line)] | None = None
+    for_s: int | None = Field(None, ge=1, le=366 * 24 * 3600)
 
 
 class Announcement(Body):

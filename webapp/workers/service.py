@@ -19,8 +19,10 @@ from webapp.extensions import db
 from webapp.live.bus import bus, organisation_topic, worker_topic
 from webapp.security import NewToken, digest, new_token, short_code
 from webapp.workers import join_tokens, presence, tools
+from webapp.workers.caller import ProtocolRefused
 from webapp.workers.identify import KEY_PREFIX
 from webapp.workers.models import JoinToken, Worker, WorkerKey
+from webapp.workers.rules import protocol_problem
 from webapp.workers.schemas import Found, Introduction, Registration, WorkerChange
 
 # Filled by create_app: what higher domains do when a worker's right to work ends (release leases, forget checkouts).
@@ -39,13 +41,14 @@ def register(request: Registration, address: str) -> Registered:
     """A machine introduces itself. Approved at once with a join token, else pending until an admin approves.
 
     Said twice with the same machine and nonce, before the key was used, it is the same worker with a fresh key: the
-    first answer may have been lost. Raises NotSignedIn for a join token that is no good, TooMany past the cap.
+    first answer may have been lost. Raises NotSignedIn for a join token that is no good, TooMany past the cap,
+    ProtocolRefused for an agent that is too old or too new.
     """
     with transaction() as session:
         token = join_tokens.known(request.join_token) if request.join_token else None
         organisation_id = token.organisation_id if token else default_organisation_id()
         worker = _same_again(session, request, organisation_id)
-        if token and not (worker and worker.status == "approved"):
+        if token and not (worker and (worker.join_key_id == token.key_id or worker.status == "approved")):
             join_tokens.use(token)  # said twice, the first one has used it already
         if worker is None:
             worker = _new_worker(session, organisation_id, is_invited=token is not None)
@@ -92,7 +95,10 @@ def _refuse_crowd(session: Session, organisation_id: str) -> None:
 
 
 def _introduce(worker: Worker, said: Introduction) -> None:
-    """What the agent says of its machine."""
+    """What the agent says of its machine. Raises ProtocolRefused."""
+    if problem := protocol_problem(said.protocol):
+        raise ProtocolRefused(problem)
+    worker.protocol = said.protocol
     worker.hostname, worker.platform, worker.agent_version = said.hostname, said.platform, said.agent_version
     worker.agent_labels = said.labels
     worker.tools = [tool.name for tool in said.tools if tool.found is None or tool.found.works]
@@ -112,9 +118,12 @@ def _fresh_key(session: Session, worker: Worker) -> NewToken:
 def _enrol(worker: Worker, token: JoinToken) -> None:
     worker.labels = {**worker.labels, **token.labels}
     worker.admins_only = token.admins_only
-    worker.status = "approved"
-    worker.approved_at = clock.now()
-    tools.learn(worker.organisation_id, worker.declared_tools)
+    worker.slots_set = token.slots
+    worker.join_key_id = token.key_id
+    if token.approves:
+        worker.status = "approved"
+        worker.approved_at = clock.now()
+        tools.learn(worker.organisation_id, worker.declared_tools)
 
 
 def introduce(worker_id: str, said: Introduction, slots: int, plan_limit: int) -> None:
@@ -176,37 +185,6 @@ def remove(actor: Actor, worker: Worker) -> None:
         audit.record(actor, "worker.remove", worker.name, worker.id, before={"name": worker.name})
         announce(worker)
         after_commit(lambda worker_id=worker.id: presence.forget(worker_id))  # type: ignore[misc]
-
-
-def drain(actor: Actor, worker: Worker) -> None:
-    """Finish what runs, take no more. Said twice it is still one wish."""
-    _refuse_unapproved(worker)
-    with transaction() as session:
-        wished = session.execute(
-            update(Worker)
-            .where(Worker.id == worker.id, Worker.drain_requested_at.is_(None))
-            .values(drain_requested_at=clock.now())
-        )
-        if wished.rowcount:  # type: ignore[attr-defined]
-            audit.record(actor, "worker.drain", worker.name, worker.id)
-            announce(worker)
-
-
-def resume(actor: Actor, worker: Worker) -> None:
-    """Take work again: ends a drain, and a quarantine with its count."""
-    _refuse_unapproved(worker)
-    with transaction():
-        if worker.drain_requested_at is None and not worker.failures_in_row and not worker.quarantined_until:
-            return
-        worker.drain_requested_at = worker.quarantined_until = None
-        worker.failures_in_row, worker.quarantines = [], 0
-        audit.record(actor, "worker.resume", worker.name, worker.id)
-        announce(worker)
-
-
-def _refuse_unapproved(worker: Worker) -> None:
-    if worker.status != "approved":
-        raise Conflict(f"{worker.name} is {worker.status}: it takes no work anyway.")
 
 
 def announce_text(actor: Actor, workers: Sequence[Worker], words: str) -> None:

@@ -26,7 +26,8 @@ def status_of(worker: Worker, held: int | None = None) -> ShownStatus:
         worker.status,
         presence.seen_at(worker),
         count,
-        worker.drain_requested_at is not None,
+        worker.is_draining,
         worker.quarantined_until,
+        worker.created_at,
     )
-    return shown_status(facts, clock.now(), settings.offline_after_s)
+    return shown_status(facts, clock.now(), settings.offline_after_s, settings.archive_after_days)
