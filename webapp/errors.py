@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import ObjectDeletedError
 from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 from werkzeug.sansio.response import Response as BaseResponse
 
 log = logging.getLogger(__name__)
@@ -81,10 +82,22 @@ class LogIncomplete(GarageError):
     status, slug = 412, "log-incomplete"
 
 
+class MethodNotAllowed(GarageError):
+    """This can't be done here in this way."""
+
+    status, slug = 405, "method-not-allowed"
+
+
 class TooLarge(GarageError):
     """The body is larger than this route takes."""
 
     status, slug = 413, "too-large"
+
+
+class WrongType(GarageError):
+    """The body isn't of a type that this route takes."""
+
+    status, slug = 415, "wrong-type"
 
 
 class LogGap(GarageError):
@@ -157,14 +170,24 @@ def _from_http(error: HTTPException) -> BaseResponse:
         )
     if code < 400:  # a redirect raised as an exception (trailing slash) is an answer, not an error
         return current_app.make_response(error.get_response())
+    if isinstance(error, NoSuchMethod):
+        return _respond(_wrong_method(error))
+    if code == 404 and is_for_programs(request.path):
+        return _respond(
+            NotFound("There is nothing at this path. GET /api/v1/openapi.json says what there is.")
+        )
     known = {400: BadRequest, 404: NotFound, 413: TooLarge, 429: TooMany}.get(code)
     ours = known() if known else GarageError(error.description)
     if known is None:
         ours.status, ours.slug = code, (error.name or "error").lower().replace(" ", "-")
-    response: BaseResponse = _respond(ours)
-    if code == 405 and getattr(error, "valid_methods", None):
-        response.headers["Allow"] = ", ".join(error.valid_methods)  # type: ignore[attr-defined]
-    return response
+    return _respond(ours)
+
+
+def _wrong_method(error: NoSuchMethod) -> MethodNotAllowed:
+    allowed = ", ".join(sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}))
+    ours = MethodNotAllowed(f"{request.method[:20]} can't be done here. Use {allowed or 'another path'}.")
+    ours.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return ours
 
 
 def _from_database(error: DBAPIError) -> Response:
@@ -177,7 +200,7 @@ def _from_database(error: DBAPIError) -> Response:
 
 def _unexpected(error: Exception) -> Response:
     """A bug of ours: the caller gets an id, the log gets the trace with the same id."""
-    error_id = secrets.token_hex(6)
+    error_id = _new_id()
     log.error("unexpected error", exc_info=error, extra={"error_id": error_id, "path": request.path})
     if current_app.testing and current_app.config.get("RAISE_UNEXPECTED"):
         raise error
@@ -186,8 +209,28 @@ def _unexpected(error: Exception) -> Response:
     )
 
 
+def _new_id() -> str:
+    return secrets.token_hex(6)
+
+
+def is_for_programs(path: str) -> bool:
+    """Whether who asks for it wants JSON. `/api/docs` is a page about the API, not a part of it."""
+    return path.startswith(("/api/", "/health/", "/ws/worker/")) and path != "/api/docs"
+
+
+def _note(error: GarageError) -> None:
+    """One line in the log for the id in the answer: who asks about it later needs to say no more. No query and no
+    detail, because these hold what people typed."""
+    error.extra["error_id"] = error_id = _new_id()
+    said = {"error_id": error_id, "status": error.status, "error": error.slug}
+    said |= {"method": request.method, "path": request.path, "address": request.remote_addr}
+    log.log(logging.WARNING if error.status >= 500 else logging.INFO, "request refused", extra=said)
+
+
 def _respond(error: GarageError) -> Response:
-    if request.path.startswith(("/api/", "/health/", "/ws/worker/")):
+    if "error_id" not in error.extra:
+        _note(error)
+    if is_for_programs(request.path):
         response = _problem(error)
     else:
         response = current_app.make_response((render_template("error.html", error=error), error.status))

@@ -22,6 +22,7 @@ class Problem(TypedDict):
     title: str
     status: Annotated[int, Field(ge=400, le=599)]
     detail: Annotated[str, Field(description="What to do next")]
+    error_id: Annotated[str, Field(description="Look for it in the server's log")]
     errors: NotRequired[
         Annotated[list[FieldProblem], Field(description="Of what doesn't validate, at most 20")]
     ]

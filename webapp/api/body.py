@@ -10,7 +10,7 @@ from flask import request
 from pydantic import BaseModel, ConfigDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from webapp.errors import Invalid, TooLarge
+from webapp.errors import Invalid, TooLarge, WrongType
 
 DEPTH = 32
 M = TypeVar("M", bound="Body")
@@ -57,11 +57,20 @@ def parse_query(model: type[Q]) -> Q:
 
 
 def parse(model: type[M], limit: int | None = None) -> M:
-    """The JSON body as this model. Raises TooLarge (413) or Invalid (422)."""
+    """The JSON body as this model. Raises TooLarge (413), WrongType (415) or Invalid (422)."""
     return model.model_validate(read_json(limit))
 
 
+def parse_optional(model: type[M]) -> M:
+    """The same for a body that may be left out."""
+    return parse(model) if read_bytes() else model()
+
+
 def read_json(limit: int | None = None) -> dict[str, Any]:
+    if request.mimetype and not request.is_json:  # without a type it is taken for what it should be
+        raise WrongType(
+            f"This route takes JSON, not {request.mimetype[:80]}: send Content-Type: application/json."
+        )
     value = _decode(read_bytes(limit))
     if not isinstance(value, dict):
         raise Invalid("The body must be a JSON object.")
@@ -75,12 +84,16 @@ def read_bytes(limit: int | None = None) -> bytes:
         request.max_content_length = limit
     most = request.max_content_length
     try:
-        raw = request.get_data(cache=False)
+        raw = request.get_data()
     except RequestEntityTooLarge as error:
-        raise TooLarge(f"The body is larger than {most} bytes.") from error
+        raise _too_large(most) from error
     if request.content_length is None and most is not None and len(raw) >= most:
-        raise TooLarge(f"The body is larger than {most} bytes.")  # sent in chunks, it was cut off there
+        raise _too_large(most)  # sent in chunks, it was cut off there
     return raw
+
+
+def _too_large(most: int | None) -> TooLarge:
+    return TooLarge(f"The body is larger than the {most} bytes that this route takes. Send less.")
 
 
 def _decode(raw: bytes) -> Any:

@@ -18,6 +18,7 @@ from sqlalchemy import Row, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from webapp import clock
+from webapp.api.body import read_bytes
 from webapp.api.models import RepeatedRequest
 from webapp.auth.guards import me
 from webapp.database import run, table_of, transaction
@@ -88,7 +89,7 @@ def _key() -> str | None:
 def _digest() -> str:
     """Of method, path and body. With the server's key, because a body may hold secrets that could be guessed."""
     secret = str(current_app.secret_key).encode()
-    said = b"\0".join((request.method.encode(), request.full_path.encode(), request.get_data(cache=True)))
+    said = b"\0".join((request.method.encode(), request.full_path.encode(), read_bytes()))
     return hmac.new(secret, said, hashlib.sha256).hexdigest()
 
 

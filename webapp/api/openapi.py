@@ -62,6 +62,7 @@ SHARED_ERRORS = (
     errors.NotFound,
     errors.Conflict,
     errors.TooLarge,
+    errors.WrongType,
     errors.Invalid,
     errors.TooMany,
     errors.Broken,
@@ -278,7 +279,7 @@ def _errors_of(route: Route) -> Iterator[type[GarageError]]:
     if route.rule.arguments:
         yield errors.NotFound
     if route.says.bodies:
-        yield errors.TooLarge
+        yield from (errors.TooLarge, errors.WrongType)
     if route.says.bodies or route.says.query or route.says.headers:
         yield errors.Invalid
     if route.repeats == "once":

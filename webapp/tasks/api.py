@@ -9,7 +9,7 @@ from flask import Response, jsonify, request, stream_with_context
 
 from webapp import clock
 from webapp.api import blueprint as api_blueprint
-from webapp.api.body import parse, parse_query
+from webapp.api.body import parse, parse_optional, parse_query
 from webapp.api.documented import TEXT, documented
 from webapp.api.idempotency import repeatable
 from webapp.auth.guards import me, token_required
@@ -92,7 +92,7 @@ def force_finish(task_id: str) -> Response:
     it; when it calls again it is told to stop, and what it reports is only kept as a note.
     """
     task = writable_task_for(me(), task_id)
-    said = parse(ForceFinish) if request.get_data(cache=True) else ForceFinish()
+    said = parse_optional(ForceFinish)
     force.force_finish(me(), task, said.reason)
     return jsonify(as_wire(task_for(me(), task_id)))
 
@@ -112,8 +112,7 @@ def force_finish(task_id: str) -> Response:
 def retry(task_id: str) -> tuple[Response, int]:
     """A new task like it; `retry_of` says which."""
     task = writable_task_for(me(), task_id)
-    changes = parse(Changes) if request.get_data(cache=True) else Changes()
-    made = service.retry(me(), task, changes.input)
+    made = service.retry(me(), task, parse_optional(Changes).input)
     return jsonify(as_wire(task_for(me(), made))), 201
 
 
