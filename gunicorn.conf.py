@@ -6,7 +6,9 @@ monkey.patch_all()
 
 import os
 import resource
+import ssl
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from webapp import instance
@@ -19,6 +21,8 @@ except SettingsError as error:
 
 os.umask(0o077)  # the database, its journal, logs: nobody else's business
 bind = f"{settings.host}:{settings.port}"
+if settings.certificate_files:
+    certfile, keyfile = map(str, settings.certificate_files)
 worker_class = "webapp.gunicorn_worker.Worker"
 workers = settings.web_concurrency
 # Sockets and parked polls each hold a connection, and so an open file, for as long as they live; at the limit plain
@@ -46,8 +50,22 @@ def on_starting(server: Any) -> None:
     try:
         settings.instance_path.mkdir(mode=0o700, parents=True, exist_ok=True)
         _held.append(instance.hold(settings.instance_path))
+        if settings.is_tls:
+            from webapp import tls  # it loads cryptography, which without TLS only the worker needs
+
+            tls.prepare(settings)
     except (SettingsError, OSError) as error:
         sys.exit(f"GarageSwarm can't start: {error}")
+
+
+def ssl_context(_: Any, make_default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """Every system's OpenSSL has an opinion of its own on how old is too old."""
+    context = make_default()
+    from webapp.gunicorn_worker import LateHandshake
+
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = LateHandshake
+    return context
 
 
 def post_worker_init(worker: Any) -> None:

@@ -3,18 +3,20 @@
 import secrets
 
 import click
-from flask import Flask
+from flask import Flask, current_app
 
+from webapp import tls
 from webapp.auth import service, tokens
 from webapp.auth.actor import system
 from webapp.auth.rules import ROLES, Role
+from webapp.config import Settings, SettingsError
 from webapp.errors import GarageError
 from webapp.workers import join_tokens
 from webapp.workers.rules import label_problem, parse_labels
 
 
 def init_app(app: Flask) -> None:
-    for command in (create_user, create_token, create_join_token, reset_password):
+    for command in (create_user, create_token, create_join_token, reset_password, renew_certificate):
         app.cli.add_command(command)
 
 
@@ -82,3 +84,22 @@ def reset_password(name: str, password: str | None) -> None:
     except GarageError as error:
         raise _Ours(error) from error
     click.echo(f"The new password of {name}:\n{made}")
+
+
+@click.command("renew-certificate")
+def renew_certificate() -> None:
+    """Make a new certificate for TLS=self; print its fingerprint.
+
+    The server shows it from its next start on, and every agent has to be told: --pin with the new fingerprint.
+    """
+    settings: Settings = current_app.config["SETTINGS"]
+    if settings.tls != "self" or settings.certificate_files is None:
+        raise click.ClickException("The server makes a certificate of its own only with TLS=self.")
+    try:
+        tls.make(settings, *settings.certificate_files)
+        made = tls.fingerprint(settings.certificate_files[0])
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(
+        f"A new certificate. Restart the server, and start each agent once with --pin and this:\n{made}"
+    )

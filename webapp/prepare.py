@@ -15,7 +15,7 @@ from flask_migrate import upgrade
 from sqlalchemy import column, create_engine, func, inspect, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
-from webapp import config, create_app, instance
+from webapp import config, create_app, instance, tls
 from webapp.auth import service
 from webapp.auth.actor import system
 from webapp.cli import new_password
@@ -32,7 +32,8 @@ def main() -> int:
         _check_port(settings)
         _refuse_lost_keys(settings)
         app = create_app(settings)
-        instance.hold(settings.instance_path).close()
+        with instance.hold(settings.instance_path):
+            tls.prepare(settings)
         with app.app_context():
             print(json.dumps(_prepare(app, settings)))
     except (config.SettingsError, GarageError) as error:
@@ -69,11 +70,19 @@ def _prepare(app: Flask, settings: config.Settings) -> dict[str, object]:
     return {
         "host": settings.host,
         "port": settings.port,
+        **_certificate(settings),
         "instance": str(settings.instance_path),
         "password": password,
         "agent_folder": str(agent_folder),
         "join_token": None if (agent_folder / "identity.json").exists() else _local_join_token(),
     }
+
+
+def _certificate(settings: config.Settings) -> dict[str, object]:
+    if settings.certificate_files is None:
+        return {"fingerprint": "", "is_self_signed": False}
+    certificate, _ = settings.certificate_files
+    return {"fingerprint": tls.fingerprint(certificate), "is_self_signed": tls.is_self_signed(certificate)}
 
 
 def _local_join_token() -> str:
