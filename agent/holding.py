@@ -102,3 +102,6 @@ class Holding:
 
     def announce(self, text: Any) -> None:
         self._notices.announced(text)
+
+    def notice(self, text: Any) -> None:
+        self._notices.noticed(text)

@@ -6,13 +6,15 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent import __version__, durable, ending, leftovers, machine, orphans, tools
+from agent import PROTOCOL, __version__, durable, ending, files, leftovers, machine, orphans, tools
 from agent.attempt import Attempt, Workshop
 from agent.config import MAX_SLOTS, Config
 from agent.control import Control
+from agent.diary import Diary
 from agent.ending import Ending
 from agent.identity import Identity
 from agent.journal import SAFE_ID, Place
@@ -23,6 +25,7 @@ from agent.pool import Pool
 from agent.probes import Prober, declarations
 from agent.pump import Pump
 from agent.server import Server
+from agent.snapshot import Snapshot
 from agent.spool import Ended, Spool
 from agent.tools import Finding
 
@@ -50,7 +53,10 @@ class Session:
         self._cleaners = Pool("clean", 1)
         server = Server(config.server_url, identity.worker_id, identity.api_key)
         self._pump = Pump(server)
-        self.loop = Loop(server, self, config.slots, Notices(config.server_url, identity.code))
+        notices = Notices(config.server_url, identity.code)
+        self._standing = notices.standing
+        self.loop = Loop(server, self, config.slots, notices)
+        self.diary = Diary(config.storage, self._snapshot)
         self._workshop = Workshop(
             server,
             self._pump,
@@ -76,6 +82,7 @@ class Session:
         if self._config.has_control_socket:
             threading.Thread(target=self._control.run, name="control", daemon=True).start()
         threading.Thread(target=self._make_rounds, name="rounds", daemon=True).start()
+        threading.Thread(target=self.diary.run, name="diary", daemon=True).start()
 
     def _make_rounds(self) -> None:
         work = self.sweep
@@ -153,7 +160,7 @@ class Session:
         already, so that passing over it would keep the task waiting until it counts as lost."""
         if self._is_stopping:
             return ending.offer_lost("the agent was stopping and did not start this")
-        reason = self.unable()
+        reason = self._disk_low()
         return ending.disk_low(f"not started: {reason}") if reason else None
 
     def clean(self, attempts: list[Attempt]) -> None:
@@ -180,6 +187,11 @@ class Session:
         }
 
     def unable(self) -> str:
+        if len(self.loop.held()) >= files.most_tasks():
+            return f"no more tasks than {files.most_tasks()}: this account may open no more files"
+        return self._disk_low()
+
+    def _disk_low(self) -> str:
         """With a disk that is nearly full, tasks would fail half-way."""
         self._gauges.metrics()
         is_low = bool(self._gauges.disk_low)
@@ -190,6 +202,27 @@ class Session:
                 "%s", f"disk of {where} is nearly full: no new work" if is_low else f"{where} has room again"
             )
         return self._gauges.disk_low
+
+    # For those who look from outside.
+
+    def _snapshot(self, blank: Snapshot) -> Snapshot:
+        held = self.loop.held()
+        running = sum(attempt.report is None for attempt in held)
+        word = self._standing.word
+        return replace(
+            blank,
+            state=word.state,
+            detail=word.detail,
+            synced_at=self._standing.synced_at,
+            running=running,
+            undelivered=len(held) - running,
+            slots=self._config.slots,
+            refusing=self.loop.refusing(),
+            disk_free=int(self._gauges.metrics()["disk_free_bytes"]),
+            disk_floor=self._config.disk_floor_bytes,
+            jobs=str(self._config.jobs),
+            tools={name: found.to_dict() for name, found in self._prober.found.items()},
+        )
 
     # What an earlier session left.
 
@@ -234,6 +267,7 @@ def describe(config: Config, found: Mapping[str, Finding]) -> dict[str, Any]:
         "hostname": machine.host_name(),
         "platform": machine.describe(),
         "agent_version": __version__,
+        "protocol": PROTOCOL,
         "labels": config.labels,
         "tools": declarations(tools.registry().values(), found),
     }

@@ -53,7 +53,7 @@ COMES_WITH = {
     "simple-websocket": {"wsproto"},
 }
 # The agent and the SDK go to other people's machines: they get by with less than the server.
-AGENT_NEEDS = {"psutil", "requests", "urllib3", "websockets"}
+AGENT_NEEDS = {"certifi", "psutil", "requests", "urllib3", "websockets"}
 SDK_NEEDS = {"requests", "simple_websocket", "urllib3", "wsproto"}
 
 LINES_OF_A_FILE = 400

@@ -35,6 +35,18 @@ class MetricsAnswer(TypedDict):
     memory_percent: float | None
     disk_free_bytes: int | None
     load_1m: float | None
+    disk_total_bytes: int | None
+    memory_total_bytes: int | None
+
+
+class FoundTool(TypedDict):
+    """What the agent found of a tool on its machine."""
+
+    name: str
+    works: bool
+    version: str
+    signed_in: Annotated[bool | None, Field(description="null where the tool has no accounts")]
+    problem: Annotated[str, Field(description="Why it doesn't work; empty where it does")]
 
 
 class WorkerAnswer(TypedDict):
@@ -49,7 +61,8 @@ class WorkerAnswer(TypedDict):
     platform: str
     agent_version: str
     labels: dict[str, str]
-    tools: list[str]
+    tools: Annotated[list[str], Field(description="Those that work")]
+    tool_facts: list[FoundTool]
     slots: int
     plan_limit: int
     admins_only: bool
@@ -111,12 +124,20 @@ class TaskData(TypedDict):
     task: TaskToRun
 
 
+class Whose(TypedDict):
+    """An organisation, as the owner of a machine may have named it."""
+
+    id: Id
+    name: str
+
+
 class Offer(TypedDict):
     """A task that is this worker's now."""
 
     task_id: Id
     attempt_id: Id
     attempt: int
+    organisation: Whose
     tool: str
     timeout_s: int
     no_output_timeout_s: int | None
@@ -159,3 +180,6 @@ class SyncAnswer(TypedDict):
     ]
     lease_s: float
     lost_after_s: float
+    rotate_key: NotRequired[
+        Annotated[bool, Field(description="Get a fresh key: POST /workers/{worker_id}/rotate-key")]
+    ]

@@ -5,7 +5,11 @@ from datetime import datetime
 
 from webapp import clock
 from webapp.auth.actor import Actor
-from webapp.errors import Forbidden
+from webapp.errors import Forbidden, NotSignedIn
+
+
+class UnknownKey(NotSignedIn):
+    """Send a worker key in X-Worker-API-Key."""
 
 
 class WorkerPending(Forbidden):
@@ -20,9 +24,18 @@ class WorkerRevoked(Forbidden):
     slug = "worker-revoked"
 
 
+class ProtocolRefused(Forbidden):
+    """This agent speaks a protocol that the server doesn't. Update the older one of the two."""
+
+    slug = "protocol-refused"
+
+
 @dataclass(frozen=True)
 class Caller:
-    """`slots_set` is what a person set; without it the agent's own word counts."""
+    """`slots_set` is what a person set; without it the agent's own word counts.
+
+    `key_is_fresh`: from a rotation, and used now for the first time. `wants_rotation`: an admin wishes for one.
+    """
 
     worker_id: str
     organisation_id: str
@@ -36,6 +49,11 @@ class Caller:
     is_draining: bool = False
     quarantined_until: datetime | None = None
     announcement: str | None = None
+    has_refused: bool = False  # tasks, by what its machine's owner allows
+    key_id: str = ""
+    key_is_fresh: bool = False
+    boot_id: str = ""  # as its agent says
+    wants_rotation: bool = False
 
     def as_actor(self) -> Actor:
         """The worker as the audit log names it."""

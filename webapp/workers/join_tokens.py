@@ -1,4 +1,4 @@
-"""Join tokens: whoever shows one is approved at once."""
+"""Join tokens: whoever shows one comes into its organisation, approved at once unless the token says otherwise."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,8 +12,8 @@ from webapp.database import transaction
 from webapp.errors import Invalid, NotFound, NotSignedIn
 from webapp.extensions import db
 from webapp.security import new_token, read_token, same
-from webapp.workers.models import JoinToken
-from webapp.workers.rules import label_problem
+from webapp.workers.models import NAME_LENGTH, JoinToken
+from webapp.workers.rules import SLOTS_MOST, label_problem
 
 PREFIX = "gsj"
 USES_MOST = 1_000_000
@@ -32,18 +32,19 @@ def create(
     uses: int | None = 1,
     hours: float | None = 24,
     labels: dict[str, str] | None = None,
+    *,
     admins_only: bool = False,
+    slots: int | None = None,
+    approves: bool = True,
 ) -> str:
-    """Make a token for `uses` workers (None: any number) within `hours` (None: for ever). Returns its text, shown once."""
-    if not 0 < len(name.strip()) <= 255:
-        raise Invalid("Give the token a name of 1 to 255 characters: whom it is for.", "name")
-    if uses is not None and not 1 <= uses <= USES_MOST:
-        raise Invalid(f"Uses are 1 to {USES_MOST}.", "uses")
-    if hours is not None and not 0 < hours <= HOURS_LONGEST:
-        raise Invalid(f"Hours are more than 0 and at most {HOURS_LONGEST}.", "hours")
-    if problem := label_problem(labels or {}):
-        raise Invalid(problem, "labels")
+    """Make a token for `uses` workers (None: any number) within `hours` (None: for ever). Returns its text, shown once.
+
+    `slots` None: as many as each agent says. Without `approves` its workers wait until an admin approves them.
+    """
+    _refuse_nonsense(name, uses, hours)
+    _refuse_wrong_gifts(labels or {}, slots)
     token = new_token(PREFIX)
+    given = {"uses": uses, "hours": hours, "slots": slots, "approves": approves}
     with transaction() as session:
         session.execute(
             insert(JoinToken).values(
@@ -53,14 +54,30 @@ def create(
                 name=name.strip(),
                 labels=labels or {},
                 admins_only=admins_only,
+                slots=slots,
+                approves=approves,
                 uses_left=uses,
                 expires_at=clock.now() + timedelta(hours=hours) if hours else None,
             )
         )
-        audit.record(
-            actor, "join-token.create", name, None, after={"id": token.key_id, "uses": uses, "hours": hours}
-        )
+        audit.record(actor, "join-token.create", name, None, after={"id": token.key_id, **given})
     return token.text
+
+
+def _refuse_nonsense(name: str, uses: int | None, hours: float | None) -> None:
+    if not 0 < len(name.strip()) <= NAME_LENGTH:
+        raise Invalid(f"Give the token a name of 1 to {NAME_LENGTH} characters: whom it is for.", "name")
+    if uses is not None and not 1 <= uses <= USES_MOST:
+        raise Invalid(f"Uses are 1 to {USES_MOST}.", "uses")
+    if hours is not None and not 0 < hours <= HOURS_LONGEST:
+        raise Invalid(f"Hours are more than 0 and at most {HOURS_LONGEST}.", "hours")
+
+
+def _refuse_wrong_gifts(labels: dict[str, str], slots: int | None) -> None:
+    if slots is not None and not 1 <= slots <= SLOTS_MOST:
+        raise Invalid(f"Slots are 1 to {SLOTS_MOST}. Leave them empty for what the agent says.", "slots")
+    if problem := label_problem(labels):
+        raise Invalid(problem, "labels")
 
 
 def known(text: str) -> JoinToken:

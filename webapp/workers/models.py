@@ -71,8 +71,6 @@ class Worker(Base):
     has_refused: Mapped[bool] = mapped_column(default=False)
     # Of the wire, as its agent speaks it.
     protocol: Mapped[int] = mapped_column(default=1)
-    # New at each boot of the machine, and another one for each copy of its agent's folder.
-    boot_id: Mapped[str] = mapped_column(String(64), default="")
     # Two machines were seen with this worker's key, as after a disk was cloned: when, and where the other one was.
     twin_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     twin_address: Mapped[str | None] = mapped_column(String(64))

@@ -78,16 +78,18 @@ def shown_status(
     if facts.status == "revoked":
         return "revoked"
     if facts.seen_at is None or now - facts.seen_at > timedelta(seconds=offline_after_s):
-        if facts.busy_with:
-            return "unreachable"
-        last = facts.seen_at or facts.created_at or now
-        is_old = archive_after_days > 0 and now - last > timedelta(days=archive_after_days)
-        return "archived" if is_old else "offline"
+        return "unreachable" if facts.busy_with else _silent(facts, now, archive_after_days)
     if facts.is_draining:
         return "draining"
     if facts.quarantined_until is not None and facts.quarantined_until > now:
         return "quarantined"
     return "busy" if facts.busy_with else "online"
+
+
+def _silent(facts: Facts, now: datetime, archive_after_days: int) -> ShownStatus:
+    last = facts.seen_at or facts.created_at
+    is_old = last is not None and now - last > timedelta(days=archive_after_days)
+    return "archived" if is_old and archive_after_days else "offline"
 
 
 def is_draining(requested_at: datetime | None, until: datetime | None, now: datetime) -> bool:

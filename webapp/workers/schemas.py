@@ -32,6 +32,9 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
 Name = Annotated[str, Field(max_length=255), AfterValidator(one_line), AfterValidator(_not_blank)]
 Words = Annotated[str, Field(max_length=255), AfterValidator(one_line)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
+Policy = dict[
+    Annotated[str, Field(max_length=64)], int | Words | Annotated[list[Words], Field(max_length=200)]
+]
 Slots = Annotated[int, Field(ge=1, le=SLOTS_MOST)]
 
 
@@ -83,6 +86,9 @@ class Introduction(AgentBody):
     protocol: int = Field(
         1, ge=1, le=1_000_000, description="Of the wire; agents from before it was counted speak 1"
     )
+    policy: Policy = Field(
+        {}, max_length=20, description="What the machine’s owner allows, for people to read"
+    )
     labels: Labels = Field(default_factory=dict)
     tools: list[DeclaredTool] = Field([], max_length=200, description="A bare name will do, too")
 
@@ -132,6 +138,9 @@ class Metrics(AgentBody):
     memory_percent: float | None = Field(None, ge=0, le=100, allow_inf_nan=False)
     disk_free_bytes: int | None = Field(None, ge=0, le=2**63 - 1)
     load_1m: float | None = Field(None, ge=0, le=1_000_000, allow_inf_nan=False)
+    # How much there is of it in all.
+    disk_total_bytes: int | None = Field(None, ge=0, le=2**63 - 1)
+    memory_total_bytes: int | None = Field(None, ge=0, le=2**63 - 1)
 
 
 class SyncRequest(Introduction):

@@ -27,6 +27,8 @@ from webapp.workers.schemas import Found, Introduction, Registration, WorkerChan
 
 # Filled by create_app: what higher domains do when a worker's right to work ends (release leases, forget checkouts).
 after_revoke: list[Callable[[Worker], None]] = []
+# And what they do when its owner allows something else than before.
+after_new_policy: list[Callable[[Worker], None]] = []
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _introduce(worker: Worker, said: Introduction) -> None:
         raise ProtocolRefused(problem)
     worker.protocol = said.protocol
     worker.hostname, worker.platform, worker.agent_version = said.hostname, said.platform, said.agent_version
-    worker.agent_labels = said.labels
+    worker.agent_labels, worker.policy = said.labels, said.policy
     worker.tools = [tool.name for tool in said.tools if tool.found is None or tool.found.works]
     worker.tool_facts = [{"name": tool.name, **(tool.found or Found()).model_dump()} for tool in said.tools]
     worker.declared_tools = [tool.model_dump(by_alias=True) for tool in said.tools]
@@ -130,7 +132,10 @@ def introduce(worker_id: str, said: Introduction, slots: int, plan_limit: int) -
     """An approved agent started anew, perhaps upgraded: what it says now is true."""
     with transaction() as session:
         worker = session.get_one(Worker, worker_id)
+        is_new_policy = worker.policy != said.policy
         _introduce(worker, said)
+        for hook in after_new_policy if is_new_policy else ():
+            hook(worker)
         worker.slots, worker.plan_limit = slots, plan_limit
         worker.first_used_at = worker.first_used_at or clock.now()
         tools.learn(worker.organisation_id, worker.declared_tools)

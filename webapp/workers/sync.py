@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import cast
 
 from flask import current_app
@@ -12,9 +13,10 @@ from flask import current_app
 from webapp import clock
 from webapp.database import release
 from webapp.live.bus import Waiter, bus, worker_topic
-from webapp.workers import identify, presence
+from webapp.workers import identify, presence, twins
 from webapp.workers.answers import SyncAnswer
 from webapp.workers.caller import Caller, refuse_status
+from webapp.workers.rules import protocol_notice
 from webapp.workers.schemas import SyncRequest
 from webapp.workers.service import introduce
 
@@ -37,12 +39,14 @@ class Answer:
 class Terms:
     """What a pass may do. `claims`: give work. `renews`: the agent has just said what it holds.
 
-    `heard_at`: when it said that; None: now.
+    `heard_at`: when it said that; None: now. `is_elsewhere`: whether what was given to this `boot_id` is another
+    machine's with the same key, of which this one can say nothing.
     """
 
     claims: bool = True
     renews: bool = True
     heard_at: datetime | None = None
+    is_elsewhere: Callable[[str], bool] = lambda boot_id: False
 
 
 # Filled by create_app with the domain that knows of tasks: takes the caller and the request, does one pass.
@@ -101,13 +105,15 @@ def _terms(caller: Caller, request: SyncRequest, heard_at: datetime) -> Terms:
     """One dispatcher a worker. A sync that brings reports claims all the same: what they free is filled in the same
     transaction, under the worker's lock, instead of in a second one."""
     claims = bool(request.reports) or caller.worker_id not in pushed_to
-    return Terms(claims, heard_at=heard_at)
+    is_elsewhere = partial(twins.is_elsewhere, caller.worker_id, request.boot_id)
+    return Terms(claims, heard_at=heard_at, is_elsewhere=is_elsewhere)
 
 
 def sync(caller: Caller, request: SyncRequest, address: str, is_connected: Callable[[], bool]) -> SyncAnswer:
     """Report, renew, and wait up to `wait_s` for something to say. Raises when the worker may not work."""
     seen = presence.seen(caller.worker_id, address)
     presence.heard(seen, request)
+    twins.heard(caller.worker_id, request, address)
     heard_at = seen.seen_at
     deadline = clock.monotonic() + min(request.wait_s, current_app.config["SETTINGS"].sync_wait_s)
     with _park(caller) as parked:
@@ -124,6 +130,8 @@ def sync(caller: Caller, request: SyncRequest, address: str, is_connected: Calla
             caller = identify.again(caller)
             refuse_status(caller.status)
             answer = exchange(caller, again, _terms(caller, again, heard_at))
+    if request.introduces and (notice := protocol_notice(request.protocol)):
+        answer.body["notice"] = notice
     return answer.body
 
 

@@ -19,12 +19,18 @@ def upgrade() -> None:
     op.add_column("workers", sa.Column("drain_note", sa.String(length=500), nullable=True))
     op.add_column("workers", sa.Column("rotate_requested_at", sa.BigInteger(), nullable=True))
     op.add_column("workers", sa.Column("policy", sa.JSON(), nullable=False, server_default=_OBJECT))
+    op.add_column("workers", sa.Column("has_refused", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("workers", sa.Column("protocol", sa.Integer(), nullable=False, server_default="1"))
-    op.add_column("workers", sa.Column("boot_id", sa.String(length=64), nullable=False, server_default=""))
     op.add_column("workers", sa.Column("twin_seen_at", sa.BigInteger(), nullable=True))
     op.add_column("workers", sa.Column("twin_address", sa.String(length=64), nullable=True))
+    op.add_column("workers", sa.Column("join_key_id", sa.String(length=8), nullable=True))
 
     op.add_column("worker_keys", sa.Column("expires_at", sa.BigInteger(), nullable=True))
+    op.add_column("worker_keys", sa.Column("replaces", sa.String(length=8), nullable=True))
+    op.add_column("worker_keys", sa.Column("used_at", sa.BigInteger(), nullable=True))
+    op.add_column("worker_keys", sa.Column("used_from", sa.String(length=64), nullable=True))
+
+    op.add_column("attempts", sa.Column("boot_id", sa.String(length=64), nullable=False, server_default=""))
 
     op.add_column("join_tokens", sa.Column("slots", sa.Integer(), nullable=True))
     op.add_column(
@@ -73,14 +79,16 @@ def downgrade() -> None:
         op.drop_table(table)
     for table, columns in (
         ("join_tokens", ("approves", "slots")),
-        ("worker_keys", ("expires_at",)),
+        ("attempts", ("boot_id",)),
+        ("worker_keys", ("used_from", "used_at", "replaces", "expires_at")),
         (
             "workers",
             (
+                "join_key_id",
                 "twin_address",
                 "twin_seen_at",
-                "boot_id",
                 "protocol",
+                "has_refused",
                 "policy",
                 "rotate_requested_at",
                 "drain_note",
