@@ -178,6 +178,8 @@ class Attempt(Base):
     task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
     worker_id: Mapped[str] = mapped_column(String(36))
     worker_name: Mapped[str] = mapped_column(String(255))
+    # `boot_id` of the agent that it was offered to: a copy of that agent has the same key, and must not start it too.
+    boot_id: Mapped[str] = mapped_column(String(64), default="")
     number: Mapped[int] = mapped_column()
     status: Mapped[AttemptStatus] = mapped_column(String(16), default="assigned")
     lease_expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

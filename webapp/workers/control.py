@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from flask import current_app
@@ -21,7 +22,7 @@ from webapp.database import new_id, release
 from webapp.errors import GarageError, invalid_from
 from webapp.live.bus import bus, worker_topic
 from webapp.live.socket import REPLACED, RESTARTING, SESSION_ENDED, Connection, WebSocket
-from webapp.workers import identify, presence, sync
+from webapp.workers import identify, presence, sync, twins
 from webapp.workers.caller import Caller, refuse_status
 from webapp.workers.schemas import SyncRequest
 from webapp.workers.sync import Answer, Parked, Terms
@@ -40,6 +41,7 @@ class Told:
     streams: set[str] = field(default_factory=set)
     is_drained: bool = False
     announcement: str | None = None
+    wants_rotation: bool = False
 
 
 class Control(Connection):
@@ -98,6 +100,7 @@ class Control(Connection):
         self.heartbeat_at = clock.now()
         seen = presence.seen(self.caller.worker_id, self.caller.address)
         presence.heard(seen, request)
+        twins.heard(self.caller.worker_id, request, self.caller.address)
 
     def _refuse(self, message_id: str, words: str) -> None:
         self._answers.append({"type": "error", "id": message_id, "detail": words})
@@ -121,15 +124,14 @@ class Control(Connection):
 
     def _pass(self) -> list[dict[str, Any]]:
         """What there is to say now. Trouble with the database waits for the next look; the agent's sync goes on."""
-        if self._request is None:
-            return []
         self.parked.free_slots = 0
-        is_heartbeat = bool(self._unanswered)
         try:
+            # By its key, not only its worker: a key ends by itself, and also who says nothing must hear of it.
             self.caller = identify.again(self.caller)
             refuse_status(self.caller.status)
-            terms = Terms(renews=is_heartbeat, heard_at=self.heartbeat_at)
-            answer = sync.exchange(self.caller, self._request_now(self._request), terms)
+            if self._request is None:
+                return []
+            answer = sync.exchange(self.caller, self._request_now(self._request), self._terms(self._request))
         except GarageError as error:
             if error.status < 500:
                 self.close(SESSION_ENDED)
@@ -141,6 +143,11 @@ class Control(Connection):
             release()
         self.parked.offered, self.parked.free_slots = answer.offered, answer.free_slots
         return [*self._acknowledged(answer), *self._news(answer)]
+
+    def _terms(self, request: SyncRequest) -> Terms:
+        is_heartbeat = bool(self._unanswered)
+        is_elsewhere = partial(twins.is_elsewhere, self.caller.worker_id, request.boot_id)
+        return Terms(renews=is_heartbeat, heard_at=self.heartbeat_at, is_elsewhere=is_elsewhere)
 
     def _request_now(self, request: SyncRequest) -> SyncRequest:
         """A silent worker gets no new work, though its socket is open still: frozen or cut off, it couldn't begin it."""
@@ -167,11 +174,14 @@ class Control(Connection):
             yield self._message("start_realtime_stream", attempt_id=attempt_id)
         for attempt_id in told.streams - streams:
             yield self._message("stop_realtime_stream", attempt_id=attempt_id)
+        if body.get("rotate_key", False) and not told.wants_rotation:
+            yield self._message("rotate_key")
         if body["drain"] != told.is_drained:
             yield self._message("drain" if body["drain"] else "resume")
         if body["announce"] != told.announcement:
             yield self._message("announce", text=body["announce"] or "")
-        self._told = Told(set(cancels), streams, body["drain"], body["announce"])
+        wants_rotation = body.get("rotate_key", False)
+        self._told = Told(set(cancels), streams, body["drain"], body["announce"], wants_rotation)
 
     @staticmethod
     def _message(kind: str, **said: Any) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from flask import g, request
 from webapp.auth import throttle
 from webapp.auth.guards import address, token_required
 from webapp.auth.rules import Role
-from webapp.errors import Forbidden, NotSignedIn
-from webapp.workers import identify, presence
-from webapp.workers.caller import Caller, refuse_status
+from webapp.errors import Forbidden
+from webapp.workers import identify, keys, presence
+from webapp.workers.caller import Caller, UnknownKey, refuse_status
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -34,6 +34,9 @@ def worker_key(pending_too: bool = False) -> Callable[[View], View]:
                 raise Forbidden("This key belongs to another worker.")
             refuse_status(g.worker.status, pending_too)
             presence.seen(g.worker.worker_id, address())
+            presence.used(g.worker.key_id, address())
+            if g.worker.key_is_fresh:
+                keys.take_over(g.worker)
             return view(*args, **kwargs)
 
         guarded.guard = "worker"  # type: ignore[attr-defined]
@@ -65,5 +68,5 @@ def _authenticate() -> Caller:
     if found is None:
         if text:
             throttle.wrong_key(address())
-        raise NotSignedIn("Send a worker key in X-Worker-API-Key.")
+        raise UnknownKey
     return replace(found, address=address())

@@ -36,8 +36,18 @@ class Presence:
     samples: deque[tuple[datetime, Metrics]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
 
 
+@dataclass(frozen=True)
+class Use:
+    """When a key was used last, and from where."""
+
+    at: datetime
+    address: str
+
+
 _presences: dict[str, Presence] = {}
 _unsaved: set[str] = set()
+_uses: dict[str, Use] = {}
+_unsaved_uses: set[str] = set()
 
 
 def seen(worker_id: str, address: str) -> Presence:
@@ -47,6 +57,27 @@ def seen(worker_id: str, address: str) -> Presence:
     presence.address = address
     _unsaved.add(worker_id)
     return presence
+
+
+def used(key_id: str, address: str) -> None:
+    _uses[key_id] = Use(clock.now(), address)
+    _unsaved_uses.add(key_id)
+
+
+def use_of(key_id: str) -> Use | None:
+    """None where it wasn't used since this process began."""
+    return _uses.get(key_id)
+
+
+def unsaved_uses() -> dict[str, Use]:
+    """Once each: whoever asks writes them down."""
+    found = {key_id: _uses[key_id] for key_id in sorted(_unsaved_uses) if key_id in _uses}
+    _unsaved_uses.clear()
+    return found
+
+
+def forget_key(key_id: str) -> None:
+    _uses.pop(key_id, None)
 
 
 def heard(presence: Presence, request: SyncRequest) -> None:
@@ -71,6 +102,15 @@ def tell(worker_id: str, said: Collection[str]) -> bool:
     is_new = presence.told != set(said)
     presence.told = set(said)
     return is_new
+
+
+def heard_since(moment: datetime) -> list[tuple[str, Metrics]]:
+    """(worker_id, its newest vitals) of those that were seen since then and have said any."""
+    return [
+        (worker_id, presence.metrics)
+        for worker_id, presence in sorted(_presences.items())
+        if presence.seen_at > moment and presence.metrics.model_fields_set
+    ]
 
 
 def of(worker: Worker) -> Presence | None:
