@@ -125,11 +125,86 @@ def test_a_worker_that_isnt_here_is_a_404(world: World) -> None:
             problem(world.api("admin", "DELETE", f"/workers/{worker_id}"), 404, "not-found")
 
 
-def test_the_list_is_of_ones_own_organisation_by_name(world: World) -> None:
+def names(world: World, query: str = "") -> list[str]:
+    answer = world.api("viewer", "GET", f"/workers?{query}")
+    assert answer.status_code == 200, answer.json
+    return [row["name"] for row in answer.json["items"]]
+
+
+def test_the_list_is_of_ones_own_organisation_in_the_order_in_which_they_came(world: World) -> None:
     for name in ("b", "a", "c"):
         world.registered(name)
     world.registered("theirs", join_token=world.join_token(organisation_id=world.other_organisation()))
-    assert [row["name"] for row in world.api("viewer", "GET", "/workers").json["items"]] == ["a", "b", "c"]
+    assert names(world) == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize("read_at_once", [1, 2, 250])
+def test_pages_follow_without_gap_or_repeat_also_of_few_among_many(
+    world: World, monkeypatch: pytest.MonkeyPatch, read_at_once: int
+) -> None:
+    monkeypatch.setattr("webapp.workers.listing.READ_AT_ONCE", read_at_once)
+    for number in range(7):
+        world.registered(f"n{number}", labels={"even": ""} if number % 2 == 0 else {})
+    for query, found in (("", range(7)), ("label=even&", range(0, 7, 2))):
+        seen: list[str] = []
+        after = ""
+        while after is not None:
+            page = world.api("viewer", "GET", f"/workers?{query}limit=2&after={after}").json
+            assert len(page["items"]) <= 2
+            seen += [row["name"] for row in page["items"]]
+            after = page["next"]
+        assert seen == [f"n{number}" for number in found]
+
+
+def test_filters_narrow_the_list(world: World) -> None:
+    world.worker("attic", labels={"site": "Attic", "gpu": ""}).sync()
+    world.worker("cellar", labels={"site": "cellar"}, platform="macOS 14")
+    world.registered("stranger")
+    act(world, world.worker("gone").id, "revoke")
+    assert names(world, "status=online") == ["attic"]
+    assert names(world, "status=pending") == ["stranger"]
+    assert names(world, "status=approved") == ["attic", "cellar"]
+    assert names(world, "status=revoked") == ["gone"]
+    assert names(world, "label=site") == ["attic", "cellar"]
+    assert names(world, "label=site=attic") == ["attic"]
+    assert names(world, "label=site=att") == []
+    assert names(world, "q=MACOS") == ["cellar"]
+    assert names(world, "q=%25") == []
+    assert names(world, "status=approved&label=gpu&q=attic") == ["attic"]
+
+
+@pytest.mark.parametrize("path", ["/workers", "/tasks", "/agents/connected"])
+def test_a_page_that_cant_be_says_what_to_send(world: World, path: str) -> None:
+    for query in (
+        "after=x",
+        "after=1",
+        f"after={NO_SUCH}x",
+        "limit=0",
+        "limit=201",
+        "limit=-1",
+        "limit=many",
+    ):
+        body = problem(world.api("viewer", "GET", f"{path}?{query}"), 422, "invalid")
+        assert body["errors"][0]["field"] == query.partition("=")[0]
+        if query.startswith("after"):
+            assert "leave it out for the first page" in body["detail"]
+    for query in ("status=sleepy", "label=a b", "label==x"):
+        if path != "/agents/connected":
+            problem(world.api("viewer", "GET", f"{path}?{query}"), 422, "invalid")
+
+
+def test_tools_and_locks_come_in_pages_by_name(world: World) -> None:
+    world.worker(tools=["c", "a", "b"])
+    for name in ("c", "a", "b"):
+        world.queued_task(tool="a", input={}, locks=[f"lock/{name}"])
+        world.queued_task(tool="a", input={}, locks=[f"lock/{name}"])
+    worker = world.worker("runs", tools=["a"], slots=9)
+    assert len(worker.sync().json["offers"]) == 3
+    for path, names in (("/tools", ["a", "b", "c"]), ("/locks", ["lock/a", "lock/b", "lock/c"])):
+        first = world.api("viewer", "GET", f"{path}?limit=2").json
+        second = world.api("viewer", "GET", f"{path}?limit=2&after={first['next']}").json
+        assert [row["name"] for row in first["items"] + second["items"]] == names
+        assert (first["next"], second["next"]) == (names[1], None)
 
 
 def test_no_answer_about_a_worker_holds_its_key(world: World) -> None:

@@ -58,6 +58,25 @@ def test_filters_narrow_the_list(world: World, worker: WorkerOf) -> None:
     assert names(world, "worker_id=nobody") == []
 
 
+def test_a_label_finds_the_tasks_that_ask_for_it(world: World, worker: WorkerOf) -> None:
+    for name, labels in (
+        ("on linux", {"os": "linux"}),
+        ("anywhere with a gpu", {"gpu": None}),
+        ("both", {"os": "linux", "gpu": "a100", "my.team/role": "ci"}),
+        ("anywhere", {}),
+    ):
+        world.queued_task(name=name, labels=labels)
+    assert names(world, "label=os") == ["both", "on linux"]
+    assert names(world, "label=os=linux") == ["both", "on linux"]
+    assert names(world, "label=gpu") == ["both", "anywhere with a gpu"]
+    assert names(world, "label=gpu=a100") == names(world, "label=my.team/role=ci") == ["both"]
+    assert names(world, "label=os=") == names(world, "label=o") == names(world, "label=os=Linux") == []
+    assert names(world, "label=gpu&status=queued&q=any") == ["anywhere with a gpu"]
+    for wrong in ('a"b', "a b", "=x", "x" * 64, "a=b=c", "'"):
+        body = problem(world.api("viewer", "GET", "/tasks", query_string={"label": wrong}), 422, "invalid")
+        assert body["errors"][0]["field"] == "label"
+
+
 def test_a_search_takes_wildcards_for_what_they_are(world: World, worker: WorkerOf) -> None:
     for name in ("100% sure", "100 sure", "under_score", "underXscore", "back\\slash", "GRÜN"):
         world.queued_task(name=name)
@@ -123,6 +142,9 @@ def test_a_log_is_plain_text_that_no_browser_takes_for_a_page(world: World, work
         ("bytes=0-3", 206, b"0123"),
         ("bytes=4-", 206, b"456789"),
         ("bytes=-3", 206, b"789"),
+        ("bytes=-10", 206, b"0123456789"),
+        ("bytes=-11", 206, b"0123456789"),
+        ("bytes=-0", 200, b"0123456789"),
         ("bytes=8-100", 206, b"89"),
         ("bytes=0-0", 206, b"0"),
         ("bytes=10-", 416, None),

@@ -10,6 +10,10 @@ Id = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
+Next = Annotated[str | None, Field(description="Send it as `after` for the next page; null on the last one")]
+NextId = Annotated[Id | None, Field(description="Send it as `after` for the next page; null on the last one")]
+
+
 class FieldProblem(TypedDict):
     field: Annotated[str, Field(description="Where, as a path like input.script")]
     message: str

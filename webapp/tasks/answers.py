@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from webapp.api.answers import Id, Time
+from webapp.api.answers import Id, Next, NextId, Time
 from webapp.tasks.rules import AttemptStatus, TaskStatus
 
 
@@ -88,9 +88,7 @@ class TaskShown(TaskAnswer):
 
 class TaskList(TypedDict):
     items: list[TaskRow]
-    next: Annotated[
-        Id | None, Field(description="Send it as `after` for the next page; null on the last one")
-    ]
+    next: NextId
 
 
 class ToolAnswer(TypedDict):
@@ -105,7 +103,7 @@ class ToolAnswer(TypedDict):
 
 class ToolList(TypedDict):
     items: list[ToolAnswer]
-    next: None
+    next: Next
 
 
 class LockHolder(TypedDict):
@@ -130,7 +128,7 @@ class LockAnswer(TypedDict):
 
 class LockList(TypedDict):
     items: list[LockAnswer]
-    next: None
+    next: Next
 
 
 class ChunkAnswer(TypedDict):

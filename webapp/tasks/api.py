@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from flask import Response, jsonify, request, stream_with_context
@@ -12,13 +13,14 @@ from webapp.api import blueprint as api_blueprint
 from webapp.api.body import parse, parse_optional, parse_query
 from webapp.api.documented import TEXT, documented
 from webapp.api.idempotency import repeatable
+from webapp.api.paging import ByNameQuery, cut
 from webapp.auth.guards import me, token_required
 from webapp.errors import Conflict, NotFound
 from webapp.live import events
 from webapp.live.answers import EventList
 from webapp.tasks import force, listing, logs, placements, retention, service, waiting
 from webapp.tasks.access import attempt_of, task_for, writable_task_for
-from webapp.tasks.answers import AttemptAnswer, TaskAnswer, TaskList, TaskRow, TaskShown, ToolList
+from webapp.tasks.answers import AttemptAnswer, TaskAnswer, TaskList, TaskRow, TaskShown, ToolAnswer, ToolList
 from webapp.tasks.holes import Holes
 from webapp.tasks.schemas import Changes, EventQuery, ForceFinish, LogQuery, Submission, TaskQuery
 from webapp.workers import tools
@@ -57,10 +59,12 @@ def submit() -> tuple[Response, int]:
 def list_tasks() -> Response:
     """Newest first."""
     asked = parse_query(TaskQuery)
-    wanted = listing.Filter(asked.status or "", asked.tool, asked.worker_id, asked.q[:255], asked.since)
+    wanted = listing.Filter(
+        asked.status or "", asked.tool, asked.worker_id, asked.q[:255], asked.since, asked.label
+    )
     found = listing.tasks(me().organisation_id, wanted, asked.after, asked.limit + 1)
-    items = [as_row(task) for task in found[: asked.limit]]
-    return jsonify(TaskList(items=items, next=items[-1]["id"] if len(found) > asked.limit else None))
+    page, after = cut(found, asked.limit, attrgetter("id"))
+    return jsonify(TaskList(items=[as_row(task) for task in page], next=after))
 
 
 @blueprint.get("/tasks/<id:task_id>")
@@ -187,15 +191,20 @@ def _asked_range(offset: int, size: int) -> tuple[int, int, int]:
 def list_events(task_id: str) -> Response:
     """Oldest first, numbered from 1 without holes."""
     task, asked = task_for(me(), task_id), parse_query(EventQuery)
-    items = [events.as_wire(event) for event in events.of_stream(f"task:{task.id}", asked.after, asked.limit)]
-    return jsonify(EventList(items=items, next=items[-1]["seq"] if len(items) == asked.limit else None))
+    found = events.of_stream(f"task:{task.id}", asked.after, asked.limit + 1)
+    page, after = cut(found, asked.limit, attrgetter("seq"))
+    return jsonify(EventList(items=[events.as_wire(event) for event in page], next=after))
 
 
 @blueprint.get("/tools")
 @token_required("viewer")
-@documented("List tools", answer=ToolList, group="Tasks")
+@documented("List tools", query=ByNameQuery, answer=ToolList, group="Tasks")
 def list_tools() -> Response:
-    items = [
+    """By name."""
+    asked = parse_query(ByNameQuery)
+    known = [tool for tool in tools.catalogue(me().organisation_id) if tool.name > asked.after]
+    page, after = cut(known, asked.limit, attrgetter("name"))
+    items: list[ToolAnswer] = [
         {
             "name": tool.name,
             "version": tool.version,
@@ -203,9 +212,9 @@ def list_tools() -> Response:
             "description": tool.description,
             "schema": tool.schema,
         }
-        for tool in tools.catalogue(me().organisation_id)
+        for tool in page
     ]
-    return jsonify(items=items, next=None)
+    return jsonify(ToolList(items=items, next=after))
 
 
 def as_row(task: Task) -> TaskRow:

@@ -8,7 +8,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import joinedload
 
 from webapp.extensions import db
-from webapp.tasks.models import Attempt, Task
+from webapp.tasks.models import Attempt, Placement, Task
 from webapp.tasks.rules import ACTIVE
 from webapp.workers.models import Worker
 
@@ -22,16 +22,23 @@ class Filter:
     worker_id: str = ""
     q: str = ""
     since: datetime | None = None
+    # What they ask of a worker: a key, or key=value.
+    label: str = ""
 
 
 def tasks(organisation_id: str, wanted: Filter, after: str | None = None, limit: int = 50) -> Sequence[Task]:
     """Newest first; `after` is the id of the last task of the page before. Ids sort by time, so pages are by key."""
-    query = _filtered(select(Task), organisation_id, wanted)
+    query = _filtered(select(Task), organisation_id, wanted).options(joinedload(Task.worker))
     if after:
         query = query.where(Task.id < after)
-    return db.session.scalars(
-        query.order_by(Task.id.desc()).limit(limit).options(joinedload(Task.worker))
-    ).all()
+    return db.session.scalars(query.order_by(Task.id.desc()).limit(limit)).all()
+
+
+def newer(organisation_id: str, wanted: Filter, before: str, limit: int) -> Sequence[Task]:
+    """The page on the other side of a task: those just newer than it, newest first too."""
+    query = _filtered(select(Task), organisation_id, wanted).options(joinedload(Task.worker))
+    query = query.where(Task.id > before).order_by(Task.id).limit(limit)
+    return db.session.scalars(query).all()[::-1]
 
 
 def _filtered(query: Select[Task], organisation_id: str, wanted: Filter) -> Select[Task]:
@@ -44,6 +51,8 @@ def _filtered(query: Select[Task], organisation_id: str, wanted: Filter) -> Sele
         query = query.where(Task.tool == wanted.tool)
     if wanted.worker_id:
         query = query.where(Task.worker_id == wanted.worker_id)
+    if wanted.label:
+        query = query.where(Task.placement_id.in_(_asking_for(organisation_id, wanted.label)))
     if wanted.since:
         query = query.where(Task.created_at >= wanted.since)
     if wanted.q:
@@ -51,6 +60,16 @@ def _filtered(query: Select[Task], organisation_id: str, wanted: Filter) -> Sele
             or_(Task.name.icontains(wanted.q, autoescape=True), Task.id.startswith(wanted.q, autoescape=True))
         )
     return query
+
+
+def _asking_for(organisation_id: str, label: str) -> Select[str]:
+    """The placements that ask for this label. Few: tasks that ask the same share one."""
+    key, equals, value = label.partition("=")
+    query = select(Placement.id).where(Placement.organisation_id == organisation_id)
+    if equals:
+        return query.where(Placement.labels[key].as_string() == value)
+    named = func.json_each(Placement.labels).table_valued("key", name="named")
+    return query.where(select(named.c.key).where(named.c.key == key).exists())
 
 
 def active_counts(organisation_id: str) -> dict[str, int]:
@@ -78,10 +97,22 @@ def held_by(worker_id: str) -> Sequence[Task]:
     return db.session.scalars(select(Task).where(Task.id.in_(held)).order_by(Task.id)).all()
 
 
+def held_by_class(worker_id: str) -> dict[str, int]:
+    """{slot class: attempts} of what a worker holds."""
+    query = (
+        select(Placement.slot_class, func.count())
+        .join(Task, Task.placement_id == Placement.id)
+        .join(Attempt, Attempt.task_id == Task.id)
+        .where(Attempt.worker_id == worker_id, Attempt.ended_at.is_(None))
+        .group_by(Placement.slot_class)
+    )
+    return {str(slot_class): count for slot_class, count in db.session.execute(query)}
+
+
 def ended_on(worker_id: str, limit: int) -> Sequence[Task]:
     """What ended on a worker, newest first."""
     query = select(Task).where(Task.worker_id == worker_id, Task.ended_at.is_not(None))
-    return db.session.scalars(query.order_by(Task.id.desc()).limit(limit)).all()
+    return db.session.scalars(query.order_by(Task.ended_at.desc()).limit(limit)).all()
 
 
 def failed_in_row(worker_id: str) -> Sequence[Task]:

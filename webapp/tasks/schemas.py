@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from webapp.api.body import AgentBody, Body, Query, example, one_line
+from webapp.api.paging import AFTER, IdCursor, Limit
 from webapp.tasks.rules import (
     LOCK_NAME,
     MAX_RETRIES,
@@ -26,7 +27,7 @@ from webapp.tasks.rules import (
     RetryCause,
     TaskStatus,
 )
-from webapp.workers.rules import label_problem
+from webapp.workers.rules import checked_label, label_problem
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -242,7 +243,6 @@ class ChunkHeaders(BaseModel):
 
 # ---- what may stand behind the `?`
 
-Limit = Annotated[int, Field(ge=1, le=200, description="At most so many")]
 MOST = 10**15 - 1
 
 
@@ -255,16 +255,23 @@ def _aware(text: str) -> datetime:
         raise ValueError("must be a time like 2026-01-31T12:00:00Z") from error
 
 
+def _label_word(text: str) -> str:
+    return checked_label(text.strip())
+
+
 class TaskQuery(Query):
     """Which tasks. What is left out doesn't narrow it."""
 
     status: Literal[TaskStatus, "waiting"] | None = Field(None, description="waiting: queued or assigned")
     tool: str = ""
     worker_id: str = ""
+    label: Annotated[str, AfterValidator(_label_word)] = Field(
+        "", description="What it asks of a worker: a key, or key=value"
+    )
     q: str = Field("", description="Part of the name, or the beginning of the id")
     since: Annotated[datetime | None, BeforeValidator(_aware)] = Field(None, description="Made at or after")
     limit: Limit = 50
-    after: str | None = Field(None, description="The last id of the page before")
+    after: IdCursor | None = Field(None, description=AFTER)
 
 
 class LogQuery(Query):

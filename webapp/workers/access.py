@@ -27,6 +27,12 @@ def locked(worker: Worker) -> Worker:
     return found
 
 
+def workers_after(organisation_id: str, worker_id: str, limit: int) -> Sequence[Worker]:
+    """The next ones in the order of their ids, which is that in which they came."""
+    query = select(Worker).where(Worker.organisation_id == organisation_id, Worker.id > worker_id)
+    return db.session.scalars(query.order_by(Worker.id).limit(limit)).all()
+
+
 def workers_of(organisation_id: str, status: str | None = None) -> Sequence[Worker]:
     query = select(Worker).where(Worker.organisation_id == organisation_id)
     if status:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
-from webapp.api.answers import Id, Time
+from webapp.api.answers import Id, Next, NextId, Time
 from webapp.workers.rules import ShownStatus
 
 
@@ -78,7 +78,7 @@ class WorkerAnswer(TypedDict):
 
 class WorkerList(TypedDict):
     items: list[WorkerAnswer]
-    next: None
+    next: NextId
 
 
 class AnnouncedAnswer(TypedDict):
@@ -96,7 +96,44 @@ class ConnectionAnswer(TypedDict):
 
 class ConnectionList(TypedDict):
     items: list[ConnectionAnswer]
-    next: None
+    next: NextId
+
+
+class RotationAnswer(TypedDict):
+    """To the agent its fresh key, shown only now; to an admin since when one is asked for."""
+
+    rotate_requested_at: Time | None
+    api_key: NotRequired[Annotated[str, Field(description="gsw_…: store it, then send it as X-Worker-API-Key")]]
+    key_id: NotRequired[Annotated[str, Field(description="The part of the key that isn't secret")]]
+    old_key_expires_at: NotRequired[
+        Annotated[Time, Field(description="If the fresh key is used now; the older one's end counts from there")]
+    ]
+
+
+class JoinTokenAnswer(TypedDict):
+    """What it gives to the machines that join with it."""
+
+    id: Annotated[str, Field(description="The part of the token that isn't secret")]
+    name: str
+    labels: dict[str, str]
+    admins_only: bool
+    slots: Annotated[int | None, Field(description="null: as many as each agent says")]
+    approves: Annotated[bool, Field(description="false: its machines wait until an admin approves them")]
+    uses_left: Annotated[int | None, Field(description="null: any number")]
+    created_at: Time
+    expires_at: Annotated[Time | None, Field(description="null: never")]
+    workers: Annotated[list[Id], Field(description="Those that came with it and are still here")]
+
+
+class NewJoinTokenAnswer(JoinTokenAnswer):
+    """The token itself is shown only now."""
+
+    token: Annotated[str, Field(description="gsj_…: for the agent's --join-token")]
+
+
+class JoinTokenList(TypedDict):
+    items: list[JoinTokenAnswer]
+    next: Next
 
 
 # ---- what an agent is told

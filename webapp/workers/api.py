@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, cast
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Response, current_app, jsonify, request
 from limits import RateLimitItemPerMinute
 
 from webapp import clock
 from webapp.api import blueprint as api_blueprint
-from webapp.api.body import parse
+from webapp.api.body import parse, parse_optional, parse_query
 from webapp.api.documented import documented
 from webapp.api.idempotency import answers_a_secret
+from webapp.api.paging import cut
 from webapp.auth.guards import address, me, token_required, uncounted
 from webapp.errors import Conflict, NotSignedIn, TooMany
 from webapp.extensions import limiter
-from webapp.workers import draining, presence, service, state
+from webapp.workers import draining, listing, presence, service, state
 from webapp.workers import sync as long_poll
 from webapp.workers.access import worker_for, workers_of
 from webapp.workers.answers import (
     AnnouncedAnswer,
+    FoundTool,
     MetricsAnswer,
     RegisteredAnswer,
     SyncAnswer,
@@ -28,7 +31,14 @@ from webapp.workers.answers import (
     WorkerList,
 )
 from webapp.workers.guards import caller, worker_key
-from webapp.workers.schemas import Announcement, DrainWish, Registration, SyncRequest, WorkerChange
+from webapp.workers.schemas import (
+    Announcement,
+    DrainWish,
+    Registration,
+    SyncRequest,
+    WorkerChange,
+    WorkerQuery,
+)
 
 if TYPE_CHECKING:
     from webapp.workers.models import Worker
@@ -91,12 +101,12 @@ def _is_connected() -> bool:
 
 @blueprint.get("/workers")
 @token_required("viewer")
-@documented("List workers", answer=WorkerList)
+@documented("List workers", query=WorkerQuery, answer=WorkerList)
 def list_workers() -> Response:
-    held = state.busy_with(me().organisation_id)
-    workers = workers_of(me().organisation_id)
-    items = [as_wire(worker, held.get(worker.id, 0)) for worker in workers]
-    return jsonify(WorkerList(items=items, next=None))
+    """In the order in which they came."""
+    asked = parse_query(WorkerQuery)
+    page, after = cut(listing.some(me().organisation_id, asked), asked.limit, attrgetter("worker.id"))
+    return jsonify(WorkerList(items=[as_wire(row.worker, row.held) for row in page], next=after))
 
 
 @blueprint.get("/workers/<id:worker_id>")
@@ -151,9 +161,9 @@ def revoke(worker_id: str) -> Response:
     errors=(Conflict,),
 )
 def drain(worker_id: str) -> Response:
-    """Until `for_s` seconds have passed, or without that until it is resumed. Of one that drains already, what is said changes."""
+    """For `for_s` seconds, or without that until it is resumed. What is said of one that drains already changes that."""
     worker = worker_for(me(), worker_id)
-    draining.drain(me(), worker, parse(DrainWish) if request.get_data(cache=True) else DrainWish())
+    draining.drain(me(), worker, parse_optional(DrainWish))
     return jsonify(as_wire(worker_for(me(), worker_id)))
 
 
@@ -198,6 +208,7 @@ def as_wire(worker: Worker, held: int | None = None) -> WorkerAnswer:
         "agent_version": worker.agent_version,
         "labels": worker.all_labels,
         "tools": worker.tools,
+        "tool_facts": [_found(fact) for fact in worker.tool_facts],
         "slots": worker.capacity,
         "plan_limit": worker.plan_limit,
         "admins_only": worker.admins_only,
@@ -209,4 +220,15 @@ def as_wire(worker: Worker, held: int | None = None) -> WorkerAnswer:
         "metrics": cast(MetricsAnswer, seen.metrics.model_dump()) if seen else None,
         "created_at": clock.wire(worker.created_at),
         "last_seen_at": clock.wire(presence.seen_at(worker)),
+    }
+
+
+def _found(fact: dict[str, Any]) -> FoundTool:
+    """As its agent said it, perhaps long ago and with less in it."""
+    return {
+        "name": str(fact["name"]),
+        "works": bool(fact.get("works", True)),
+        "version": str(fact.get("version", "")),
+        "signed_in": fact.get("signed_in"),
+        "problem": str(fact.get("problem", "")),
     }

@@ -8,7 +8,9 @@ from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from webapp import clock
 from webapp.api import blueprint as api_blueprint
+from webapp.api.body import parse_query
 from webapp.api.documented import documented
+from webapp.api.paging import ByIdQuery, cut
 from webapp.auth.guards import me
 from webapp.errors import Forbidden, NotFound, Unavailable
 from webapp.extensions import sock
@@ -73,13 +75,15 @@ def cc_status(agent_id: str) -> Response:
 
 @blueprint.get("/agents/connected")
 @person_or_worker("viewer")
-@documented("List workers whose control socket is open", answer=ConnectionList)
+@documented("List workers whose control socket is open", query=ByIdQuery, answer=ConnectionList)
 def connected() -> Response:
     """Workers whose control socket is open: all of the organisation for people, itself for a worker."""
     is_worker = g.get("worker") is not None
     found = [caller().worker_id] if is_worker else [worker.id for worker in _approved()]
-    items = [_state(worker_id) for worker_id in found if control.connection_of(worker_id)]
-    return jsonify(ConnectionList(items=items, next=None))
+    asked = parse_query(ByIdQuery)
+    known = sorted(each for each in found if each > (asked.after or "") and control.connection_of(each))
+    page, after = cut(known, asked.limit, str)
+    return jsonify(ConnectionList(items=[_state(worker_id) for worker_id in page], next=after))
 
 
 def _approved() -> list[Worker]:

@@ -6,12 +6,16 @@ from datetime import datetime, timedelta
 
 from webapp import clock
 from webapp.workers import control, presence, state
-from webapp.workers.access import workers_of
+from webapp.workers.access import workers_after, workers_of
 from webapp.workers.models import Worker
-from webapp.workers.rules import ShownStatus
+from webapp.workers.rules import ShownStatus, is_disk_low
+from webapp.workers.schemas import WorkerQuery
 
 # A busy worker is seen many times a second: whole steps keep an unchanged fragment the same.
 SEEN_STEP_S = 10
+# A picture of an hour is some fifty pixels wide.
+SAMPLE_STEP = 3
+READ_AT_ONCE = 250
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,10 @@ class Shown:
         return presence.of(self.worker)
 
     def samples(self, name: str) -> list[float]:
-        """One vital (a field of Metrics) over the last hour, oldest first."""
+        """One vital (a field of Metrics) over the last hour, oldest first; every third minute, the newest included."""
         seen = self.presence
         values = [getattr(metrics, name) for _, metrics in seen.samples] if seen else []
-        return [float(value) for value in values if value is not None]
+        return [float(value) for value in values[::-SAMPLE_STEP][::-1] if value is not None]
 
     def now(self, name: str) -> float | None:
         seen = self.presence
@@ -66,6 +70,16 @@ class Shown:
         words = presence.refusal(self.worker) if self.answers and self.status != "draining" else None
         return None if words is None else words or "it doesn’t say why"
 
+    @property
+    def is_disk_low(self) -> bool:
+        free = self.now("disk_free_bytes")
+        return self.answers and free is not None and is_disk_low(free, self.now("disk_total_bytes"))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a person should look at a machine that answers: its agent takes no work, or its disk is nearly full."""
+        return self.refusal or ("its disk is nearly full" if self.is_disk_low else None)
+
 
 def shown(worker: Worker, held: int | None = None) -> Shown:
     count = state.busy_with(worker.organisation_id).get(worker.id, 0) if held is None else held
@@ -89,12 +103,14 @@ def pending_count(organisation_id: str) -> int:
 
 
 def matching(rows: Sequence[Shown], wanted: Mapping[str, str]) -> list[Shown]:
-    """Those that a person asked for by `q`, `status` and `label`."""
+    """Those that a person asked for by `q`, `status` and `label`. Who waits or is archived must be asked for."""
     q, status, label = (wanted.get(name, "").strip().lower() for name in ("q", "status", "label"))
     return [
         row
         for row in rows
-        if (not status or row.status == status) and _says(row.worker, q) and _has(row.worker, label)
+        if (row.status == status if status else row.status not in ("pending", "archived"))
+        and _says(row.worker, q)
+        and _has(row.worker, label)
     ]
 
 
@@ -104,11 +120,35 @@ def _says(worker: Worker, q: str) -> bool:
 
 
 def _has(worker: Worker, label: str) -> bool:
-    return not label or label in [word.lower() for word in label_words(worker)]
+    """`label` in small letters: a key, whatever its value, or key=value."""
+    words = [word.lower() for word in label_words(worker)]
+    return not label or label in words or label in [word.partition("=")[0] for word in words]
 
 
 def label_words(worker: Worker) -> list[str]:
     return [f"{key}={value}" if value else key for key, value in sorted(worker.all_labels.items())]
+
+
+def some(organisation_id: str, wanted: WorkerQuery) -> list[Shown]:
+    """One more than a page of those that a program asked for, in the order in which they came."""
+    held = state.busy_with(organisation_id)
+    found: list[Shown] = []
+    after = wanted.after or ""
+    while rows := workers_after(organisation_id, after, READ_AT_ONCE):
+        after = rows[-1].id
+        found += [
+            row for row in (shown(worker, held.get(worker.id, 0)) for worker in rows) if _is(row, wanted)
+        ]
+        if len(found) > wanted.limit:
+            break
+    return found
+
+
+def _is(row: Shown, wanted: WorkerQuery) -> bool:
+    has_status = wanted.status in (None, row.status, row.worker.status)
+    return (
+        has_status and _says(row.worker, wanted.q.strip().lower()) and _has(row.worker, wanted.label.lower())
+    )
 
 
 def known_machines(rows: Sequence[Shown]) -> dict[str, Worker]:

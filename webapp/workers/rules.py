@@ -139,6 +139,14 @@ def _numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")] if VERSION.fullmatch(version) else []
 
 
+# An agent refuses new work below this, where its owner hasn't said otherwise.
+DISK_FLOOR_BYTES, DISK_FLOOR_SHARE = 2 * 1024**3, 0.05
+
+
+def is_disk_low(free: float, total: float | None) -> bool:
+    return free < max(DISK_FLOOR_BYTES, (total or 0) * DISK_FLOOR_SHARE)
+
+
 def label_problem(labels: Mapping[str, Any]) -> str | None:
     """Why these can't be labels, or None."""
     if len(labels) > MAX_LABELS:
@@ -162,6 +170,14 @@ def parse_labels(text: str) -> dict[str, str | None]:
         key, equals, value = word.partition("=")
         labels[key] = value if equals else None
     return labels
+
+
+def checked_label(text: str) -> str:
+    """A label to look for: a key, or `key=value`. Raises ValueError for what can't be one."""
+    key, equals, value = text.partition("=")
+    if problem := label_problem({key: value if equals else None}) if text else None:
+        raise ValueError(problem)
+    return text
 
 
 def labels_text(labels: Mapping[str, str | None]) -> str:

@@ -1,16 +1,19 @@
 """What agents and programs say about workers."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import AfterValidator, Field, field_validator
 
-from webapp.api.body import AgentBody, Body, example, one_line
+from webapp.api.body import AgentBody, Body, Query, example, one_line
+from webapp.api.paging import AFTER, MOST, ByIdQuery, Limit
 from webapp.workers.rules import (
     SCHEMA_PARTS,
     SLOTS_MOST,
     TOOL_NAME,
+    ShownStatus,
     SlotClass,
+    checked_label,
     label_problem,
     parts_of,
     schema_problem,
@@ -184,6 +187,37 @@ class DrainWish(Body):
 
     note: Annotated[str, Field(max_length=500), AfterValidator(one_line)] | None = None
     for_s: int | None = Field(None, ge=1, le=366 * 24 * 3600)
+
+
+class WorkerQuery(ByIdQuery):
+    """Which workers. What is left out doesn't narrow it."""
+
+    status: Literal[ShownStatus, "approved"] | None = Field(
+        None, description="As people see it, or approved: any that may work"
+    )
+    label: Annotated[str, AfterValidator(checked_label)] = Field("", description="A key, or key=value")
+    q: str = Field("", description="Part of the name, the host's name, the platform, a label or a tool")
+
+
+class NewJoinToken(Body):
+    """For `uses` machines (null: any number) within `hours` (null: for ever). `slots` of null: as many as each agent says."""
+
+    model_config = example(name="the rack", uses=10, hours=24, labels={"site": "attic"})
+
+    name: Name
+    uses: int | None = Field(1, ge=1, le=1_000_000)
+    hours: float | None = Field(24, gt=0, le=10 * 365 * 24, allow_inf_nan=False)
+    labels: Labels = Field(default_factory=dict)
+    admins_only: bool = False
+    slots: Slots | None = None
+    approves: bool = True
+
+
+class JoinTokenQuery(Query):
+    """A page of the list, which is in the order of ids."""
+
+    limit: Limit = MOST
+    after: str = Field("", max_length=8, description=AFTER)
 
 
 class Announcement(Body):
