@@ -121,6 +121,12 @@ def problem(answer: Any, status: int, slug: str) -> dict[str, Any]:
     return body
 
 
+def refusal_of(answer: Any) -> str:
+    """What an error says, but for the id that each has of its own: two who must not be told apart say the same."""
+    body = {name: value for name, value in answer.json.items() if name != "error_id"}
+    return repr((answer.status_code, sorted(body.items())))
+
+
 @dataclass
 class WorkerOf:
     """A worker as its agent knows itself. Calls the API with its key."""

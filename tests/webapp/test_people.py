@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 from flask.cli import FlaskGroup
 
-from tests.world import PASSWORD, World, at_once, later, problem
+from tests.world import PASSWORD, World, at_once, later, problem, refusal_of
 from webapp.auth import service, sessions, tokens
 from webapp.auth.actor import Actor
 from webapp.database import release
@@ -246,7 +246,7 @@ def test_an_expired_api_token_is_refused_like_an_unknown_one(world: World) -> No
         "/api/v1/tasks", headers={"Authorization": "Bearer gst_" + "x" * 58}
     )
     problem(expired, 401, "unauthorized")
-    assert expired.get_data() == unknown.get_data()
+    assert refusal_of(expired) == refusal_of(unknown)
 
 
 def test_a_token_of_a_nonsensical_age_is_refused(world: World) -> None:

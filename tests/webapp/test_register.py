@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.world import TOOLS, WorkerOf, World, at_once, later, problem
+from tests.world import TOOLS, WorkerOf, World, at_once, later, problem, refusal_of
 
 MACHINE = {
     "name": "lab-01",
@@ -96,7 +96,7 @@ def test_refusals_of_join_tokens_dont_tell_why(world: World) -> None:
     expired = world.join_token(hours=1)
     later(3601)
     bodies = {
-        register(world, join_token=token).get_data() for token in (expired, "gsj_" + "x" * 58, "nonsense")
+        refusal_of(register(world, join_token=token)) for token in (expired, "gsj_" + "x" * 58, "nonsense")
     }
     assert len(bodies) == 1
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.world import World, at_once, later, problem
+from tests.world import World, at_once, later, problem, refusal_of
 from webapp import clock
 
 TERMINAL = {"task_completed", "task_failed", "task_cancelled"}
@@ -97,7 +97,7 @@ def test_another_organisations_worker_learns_nothing_of_a_task(world: World) -> 
     others = world.other_organisation()
     theirs = world.registered("theirs", join_token=world.join_token(organisation_id=others))
     unknown = {"task_id": "00000000-0000-7000-8000-000000000000", "attempt_id": None}
-    bodies = {theirs.report(said).get_data() for said in (offer, unknown)}
+    bodies = {refusal_of(theirs.report(which)) for which in (offer, unknown)}
     assert len(bodies) == 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.world import WorkerOf, World, problem
+from tests.world import WorkerOf, World, problem, refusal_of
 from webapp import security
 from webapp.security import new_token, read_token
 
@@ -53,7 +53,7 @@ def test_every_route_answers_a_wrong_key_with_the_same_401_and_stores_nothing(wo
         answers = [call() for key in keys for call in calls(replace(worker, key=key), offer).values()]
     for answer in answers:
         problem(answer, 401, "unauthorized")
-    assert len({answer.get_data() for answer in answers}) == 1
+    assert len({refusal_of(answer) for answer in answers}) == 1
     assert len({str(sorted(answer.headers.items())) for answer in answers}) == 1
 
 
