@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from agent import identity, machine
+from agent import identity, machine, tls
 from agent.cap import CAP_BYTES, Cap
 from agent.errors import BadConfig
 
@@ -34,14 +34,18 @@ class Config:
     jobs_bytes: int = 20 * 1024**3  # what `jobs` may take before leftovers are removed; 0: anything
     has_control_socket: bool = True
     log_cap: Cap = field(default_factory=Cap)
+    pin: str = ""  # the server's certificate, `sha256:…`; empty: authorities vouch for it
+    http: tuple[str, int] | None = None  # where `/health` and `/metrics` are answered
 
 
 def load(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     """Raises BadConfig for a setting that is missing or malformed."""
     storage = storage_path(chosen, environ)
     known = identity.look(storage)
+    server = _server(chosen, environ, known.server_url if known and known.is_registered else "")
     return Config(
-        server_url=_server(chosen, environ, known.server_url if known and known.is_registered else ""),
+        server_url=server,
+        pin=_pin(chosen.pin or environ.get("AGENT_PIN", ""), server, known),
         name=_name(chosen.name or environ.get("AGENT_NAME") or machine.host_name()),
         labels=_labels([*environ.get("AGENT_LABELS", "").split(), *chosen.label]),
         slots=_number("AGENT_SLOTS", chosen.slots or environ.get("AGENT_SLOTS"), default_slots()),
@@ -54,6 +58,7 @@ def load(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Config:
         jobs_bytes=_bytes("AGENT_JOBS_BYTES", environ, 20 * 1024**3),
         has_control_socket=_flag(environ, "AGENT_CONTROL", default="1"),
         log_cap=Cap(_bytes("AGENT_LOG_CAP_BYTES", environ, CAP_BYTES, low=1024**2)),
+        http=_http(environ.get("AGENT_HTTP", "")),
     )
 
 
@@ -73,6 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="N", help="default: the host name (AGENT_NAME)")
     parser.add_argument("--label", metavar="K=V", action="append", default=[], help="(AGENT_LABELS)")
     parser.add_argument("--slots", metavar="N", help="tasks at once; default: cores (AGENT_SLOTS)")
+    parser.add_argument(
+        "--pin", metavar="P", help="the server's certificate, sha256:…; kept; none forgets it (AGENT_PIN)"
+    )
     parser.add_argument("--insecure", action="store_true", help="allow plain http (AGENT_INSECURE=1)")
     add_storage(parser)
 
@@ -82,6 +90,15 @@ def _server(chosen: argparse.Namespace, environ: Mapping[str, str], known: str) 
     url = chosen.server or environ.get("AGENT_SERVER_URL", "")
     is_insecure = chosen.insecure or _flag(environ, "AGENT_INSECURE")
     return server_url(url, is_insecure=is_insecure) if url or not known else known
+
+
+def _pin(given: str, server: str, known: identity.Identity | None) -> str:
+    """The stored one holds until another is given, or none."""
+    stored = known.pin if known and known.server_url == server else ""
+    pin = tls.parse_pin(given) if given else stored
+    if pin and not server.startswith("https:"):
+        raise BadConfig(f"a pin is for a certificate, and {server} has none: give its https address")
+    return pin
 
 
 def server_url(text: str, *, is_insecure: bool) -> str:
@@ -146,6 +163,19 @@ def _number(name: str, text: str | None, default: int, low: int = 1, high: int =
     if not re.fullmatch(r"[0-9]{1,19}", text) or not low <= int(text) <= high:
         raise BadConfig(f"{name} must be a whole number from {low} to {high}, not {text!r}")
     return int(text)
+
+
+def _http(text: str) -> tuple[str, int] | None:
+    """`9101` is that port of this machine alone."""
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    try:
+        ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        raise BadConfig(f"AGENT_HTTP must look like 127.0.0.1:9101, not {text!r}") from None
+    return host, _number("the port in AGENT_HTTP", port or "?", 0, high=65_535)
 
 
 def _bytes(name: str, environ: Mapping[str, str], default: int, low: int = 0) -> int:

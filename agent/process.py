@@ -12,13 +12,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from agent import files
 from agent.journal import Place
 
-# $0 is the attempt's directory, the rest is the command. The trap keeps the wrapper alive through a signal to
-# its group, so that it can still write the exit code; a caught signal is reset in what it starts. The
-# wrapper's own stderr goes nowhere, and the command's is set in a subshell (which becomes the command, so it
+# $0 is the attempt's directory, $1 how many files may be open, the rest is the command. The trap keeps the wrapper
+# alive through a signal to its group, so that it can still write the exit code; a caught signal is reset in what it
+# starts. The wrapper's own stderr goes nowhere, and the command's is set in a subshell (which becomes the command, so it
 # costs no process), or the shell's "Terminated" would stand in the task's log.
-WRAPPER = 'trap : HUP INT TERM; echo $$ >"$0/began"; ("$@" 2>&1); code=$?; echo $code >"$0/exit"; exit $code'
+WRAPPER = (
+    'ulimit -Sn "$1"; shift; trap : HUP INT TERM; echo $$ >"$0/began"; '
+    '("$@" 2>&1); code=$?; echo $code >"$0/exit"; exit $code'
+)
 # Without pidfd, how often to look.
 _LOOK_S = 0.05
 
@@ -49,9 +53,11 @@ class Process:
 
     def _wait_by_looking(self, timeout_s: float, wake_fd: int) -> bool:
         until = time.monotonic() + timeout_s
+        poll = select.poll()
+        poll.register(wake_fd, select.POLLIN)
         while not self.has_ended():
             left = until - time.monotonic()
-            if left <= 0 or select.select([wake_fd], [], [], min(left, _LOOK_S))[0]:
+            if left <= 0 or poll.poll(1000 * min(left, _LOOK_S)):
                 return False
         return True
 
@@ -92,7 +98,7 @@ def start(command: Sequence[str], environment: Mapping[str, str], place: Place) 
     try:
         _lock(output)
         child = subprocess.Popen(
-            ["/bin/sh", "-c", WRAPPER, str(place.path), *command],
+            ["/bin/sh", "-c", WRAPPER, str(place.path), files.of_tasks(), *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.DEVNULL,

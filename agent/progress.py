@@ -25,19 +25,22 @@ class Progress:
         self._lock = threading.Lock()
         self._until: dict[int, float] = {}  # by thread: it says something again before this moment
 
-    def mark(self, within_s: float = STUCK_S) -> None:
-        """This thread begins something else, and will be done within so long."""
-        with self._lock:
-            self._until[threading.get_ident()] = time.monotonic() + within_s
+    def mark(self) -> None:
+        """This thread begins something else."""
+        self._expect(STUCK_S)
 
     @contextmanager
     def away(self) -> Iterator[None]:
         """This thread waits for the server."""
-        self.mark(AWAY_S)
+        self._expect(AWAY_S)
         try:
             yield
         finally:
             self.mark()
+
+    def _expect(self, within_s: float) -> None:
+        with self._lock:
+            self._until[threading.get_ident()] = time.monotonic() + within_s
 
     @property
     def is_stuck(self) -> bool:

@@ -9,12 +9,13 @@ import select
 import signal
 from collections.abc import Mapping
 
-from agent import clock, config, exits, identity, lock, orphans
+from agent import clock, config, exits, files, health, identity, lock, orphans
 from agent.config import Config
 from agent.enrol import enrol
 from agent.errors import BadConfig, Stop
 from agent.server import Refused
 from agent.session import Session
+from agent.systemd import STOPPING, Systemd
 
 log = logging.getLogger("agent")
 
@@ -32,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
     settings = config.load(chosen, environ)
-    return _work(settings, prepare(settings))
+    me = prepare(settings)
+    files.raise_limit()
+    systemd = Systemd(environ)
+    systemd.ready()
+    return _work(files.fitted(settings), me, systemd)
 
 
 def prepare(settings: Config) -> identity.Identity:
@@ -42,7 +47,7 @@ def prepare(settings: Config) -> identity.Identity:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not lock.take(directory):
                 raise Stop(f"another agent is using {directory}", exits.IN_USE)
-        return identity.prepare(settings.storage, settings.server_url)
+        return identity.prepare(settings.storage, settings.server_url, settings.pin)
     except OSError as error:
         raise BadConfig(f"storage can't be used: {error}") from error
 
@@ -53,6 +58,8 @@ class Signals:
     def __init__(self) -> None:
         self.count = 0
         self._reader, writer = os.pipe()
+        self._woken = select.poll()
+        self._woken.register(self._reader, select.POLLIN)
         os.set_blocking(writer, False)
         os.set_blocking(self._reader, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
@@ -63,11 +70,11 @@ class Signals:
         self.count += 1
 
     def wait(self, seconds: float) -> None:
-        if select.select([self._reader], [], [], seconds)[0]:
+        if self._woken.poll(1000 * seconds):
             os.read(self._reader, 512)
 
 
-def _work(settings: Config, me: identity.Identity) -> int:
+def _work(settings: Config, me: identity.Identity, systemd: Systemd) -> int:
     try:
         worker = me if me.is_registered else enrol(settings, me)
     except Refused as error:
@@ -77,10 +84,14 @@ def _work(settings: Config, me: identity.Identity) -> int:
     orphans.become_subreaper()
     signals = Signals()
     session = Session(settings, worker)
+    systemd.watch(session.loop.progress)
+    if settings.http:
+        health.serve(*settings.http, session.loop.progress, lambda: session.diary.latest)
     session.start()
     while not signals.count:
         signals.wait(_COLLECT_S)
         orphans.collect()
+    systemd.tell(STOPPING)
     _wind_down(session, signals, settings.drain_s)
     return exits.DONE
 

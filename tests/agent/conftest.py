@@ -143,6 +143,13 @@ def open_session(server: FakeServer, config: Config) -> Iterator[OpenSession]:
 
 
 @pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A standstill is one second."""
+    monkeypatch.setattr("agent.progress.STUCK_S", 1.0)
+    monkeypatch.setattr("agent.loop.LOOK_S", 0.1)
+
+
+@pytest.fixture
 def no_early_flush(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every task is over before its log is first sent, however slow the machine is."""
     monkeypatch.setattr("agent.pump.FIRST_FLUSH_S", 3600.0)

@@ -1,0 +1,65 @@
+"""What the agent last knew of itself, kept in a file: also for who asks after it has ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from agent import __version__, clock, durable
+from agent.snapshot import Snapshot
+
+log = logging.getLogger("agent")
+
+FILE = "status.json"
+LOOK_S = 2.0
+# Written so often where nothing but the time has changed: a memory card isn't worn out by it.
+WRITE_S = 30.0
+
+
+class Diary:
+    def __init__(self, storage: Path, take: Callable[[Snapshot], Snapshot]) -> None:
+        """`take` fills in the rest of a snapshot."""
+        self._path = storage / FILE
+        self._take = take
+        before = read(storage)
+        self._blank = Snapshot(os.getpid(), __version__, starts=before.starts + 1 if before else 1)
+        # Never waits for the loop: who asks whether it is stuck wants an answer.
+        self.latest = self._blank
+        self._written: Snapshot | None = None
+
+    def run(self) -> None:
+        while True:
+            try:
+                self.look()
+            except Exception:
+                log.exception("an error that nobody expected")
+            threading.Event().wait(LOOK_S)
+
+    def look(self) -> None:
+        self.latest = self._take(replace(self._blank, at=clock.now()))
+        if self._is_news():
+            self._written = self.latest
+            try:
+                durable.write(self._path, json.dumps(self.latest.to_dict()).encode(), sync=False)
+            except OSError as error:
+                log.debug("%s can't be written: %s", self._path, error)
+
+    def _is_news(self) -> bool:
+        before, now = self._written, self.latest
+        if before is None or now.at - before.at >= WRITE_S:
+            return True
+        return (before.state, before.detail, before.tools) != (now.state, now.detail, now.tools)
+
+
+def read(storage: Path) -> Snapshot | None:
+    """What the agent of this storage last wrote, which may have ended since."""
+    try:
+        content = json.loads((storage / FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return Snapshot.parse(content) if isinstance(content, dict) else None
