@@ -44,6 +44,7 @@ class Records:
         with self._one_moment():
             wrong = [
                 *self._one_owner(),
+                *self._refusals(),
                 *self._changed_ends(),
                 *self._events(),
                 *self._incomplete_logs(),
@@ -76,6 +77,18 @@ class Records:
                 yield f"task {task['id']} is {task['status']} with open attempts {open_attempts[task['id']]}"
         held = "SELECT name FROM held_locks WHERE attempt_id NOT IN (SELECT id FROM attempts WHERE ended_at IS NULL)"
         yield from (f"lock {row['name']} is held by nobody who works" for row in self.rows(held))
+
+    def _refusals(self) -> Iterator[str]:
+        """An attempt that was given back leaves no number behind, and its worker is known to have refused."""
+        counted = (
+            "SELECT tasks.id, attempts_made, count(attempts.id) AS kept, coalesce(max(number), 0) AS last FROM tasks "
+            "LEFT JOIN attempts ON attempts.task_id = tasks.id GROUP BY tasks.id, attempts_made"
+        )
+        for task in self.rows(counted):
+            if not task["attempts_made"] == task["kept"] == task["last"]:
+                yield f"the attempts of task {task['id']} don't add up: {task}"
+        silent = "SELECT id FROM workers WHERE NOT has_refused AND id IN (SELECT worker_id FROM refusals)"
+        yield from (f"worker {row['id']} has refused tasks and says no" for row in self.rows(silent))
 
     def _changed_ends(self) -> Iterator[str]:
         """Terminal states never change; what ended now is remembered for the next look."""

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from sqlalchemy import delete
 
 from tests.faults.invariants import Records
-from tests.world import WorkerOf, World, later
+from tests.world import TOOLS, WorkerOf, World, later
 from webapp.database import table_of, transaction
 from webapp.live.models import Event, Stream
 from webapp.tasks.models import Attempt, HeldLock, LogChunk, Task
@@ -49,6 +49,8 @@ class Agent:
 
     worker: WorkerOf
     session: int = 0
+    policy: int = 0
+    refused: set[str] = field(default_factory=set)  # tasks, by what its owner allows now
     held: dict[str, dict[str, Any]] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
 
@@ -123,6 +125,7 @@ class AnyOrder(RuleBasedStateMachine):
             return multiple()
         for offer in answer["offers"]:
             assert accepting
+            assert offer["task_id"] not in agent.refused, "its owner has refused it"
             agent.held[offer["attempt_id"]] = offer
         return multiple(*((number, offer) for offer in answer["offers"]))
 
@@ -162,6 +165,26 @@ class AnyOrder(RuleBasedStateMachine):
             assert (second.status_code, second.json) == (200, first.json)
         else:
             assert second.status_code == first.status_code
+
+    @rule(offer=consumes(offers))
+    def refuse_twice(self, offer: tuple[int, dict[str, Any]]) -> None:
+        """What the machine's owner doesn't allow is as if it had never been tried, unless it was begun."""
+        number, said = offer
+        made = len(self.world.rows("attempts"))
+        first, second = (self._report(number, said, "failed", "refused") for _ in range(2))
+        if first.status_code != 200:
+            return
+        assert (second.status_code, second.json) == (200, first.json)
+        if first.json["new_status"] == "queued":
+            self.agents[number].refused.add(said["task_id"])
+            assert len(self.world.rows("attempts")) == made - 1
+
+    @rule(number=st.integers(0, WORKERS - 1))
+    def allow_something_else(self, number: int) -> None:
+        agent = self.agents[number]
+        agent.policy += 1
+        agent.refused.clear()
+        agent.sync(accepting=False, tools=TOOLS, policy={"minutes": agent.policy})
 
     def _report(self, number: int, offer: dict[str, Any], status: str, failure_class: str | None) -> Any:
         agent = self.agents[number]

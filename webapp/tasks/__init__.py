@@ -15,6 +15,7 @@ def init_app(app: Flask) -> None:
         lock_pages,
         lost,
         pages,
+        refusals,
         task_pages,
         waiting,
     )
@@ -26,6 +27,8 @@ def init_app(app: Flask) -> None:
     state.busy_with = waiting.held_counts
     if lost.release_worker not in service.after_revoke:
         service.after_revoke.append(lost.release_worker)
+        service.after_revoke.append(refusals.forget)
+        service.after_new_policy.append(refusals.forget)
     templating.counters["running"] = listing.running_count
     worker_pages.add_panel(pages.WORKER_PANEL)
     for view in (pages.DASHBOARD, pages.TASKS, task_pages.TASK, lock_pages.LOCKS):

@@ -1,12 +1,15 @@
 """What an agent gets to run a task."""
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Row
 
 from webapp import clock, security
 from webapp.api import PREFIX
+from webapp.auth.models import Organisation
+from webapp.extensions import db
 from webapp.workers.answers import Offer, TaskData
 
 # What fits in an offer; more is fetched from `data_url`.
@@ -43,6 +46,7 @@ def offer(task: Row[Any]) -> Offer:
         "task_id": task.id,
         "attempt_id": task.attempt_id,
         "attempt": task.attempts_made,
+        "organisation": {"id": task.organisation_id, "name": _organisation_name(task.organisation_id)},
         "tool": task.tool,
         "timeout_s": task.timeout_s,
         "no_output_timeout_s": task.no_output_timeout_s,
@@ -52,3 +56,9 @@ def offer(task: Row[Any]) -> Offer:
     if len(json.dumps(data)) <= RIDES_ALONG:
         made["data"] = data
     return made
+
+
+@lru_cache(maxsize=1000)
+def _organisation_name(organisation_id: str) -> str:
+    """It never changes, so it is read once a process."""
+    return db.session.get_one(Organisation, organisation_id).name

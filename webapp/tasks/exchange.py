@@ -1,6 +1,7 @@
 """One pass of a worker's sync: take its reports, renew what it holds, give it what fits."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,15 +12,15 @@ from webapp import clock
 from webapp.database import run, transaction
 from webapp.live.bus import bus, task_topic
 from webapp.security import KeyMissing
-from webapp.tasks import placements, queue, reports, statements
+from webapp.tasks import placements, queue, refusals, reports, statements
 from webapp.tasks.data import offer
 from webapp.tasks.ending import Ending, end_attempt
 from webapp.tasks.queue import Held
 from webapp.tasks.reports import Arrived
 from webapp.tasks.rules import Room
-from webapp.workers import presence
+from webapp.workers import presence, twins
 from webapp.workers.answers import Cancel, Offer, Reported, SyncAnswer
-from webapp.workers.caller import Caller, refuse_status
+from webapp.workers.caller import Caller
 from webapp.workers.schemas import SyncRequest
 from webapp.workers.sync import Answer, Terms
 
@@ -32,8 +33,10 @@ def exchange(caller: Caller, request: SyncRequest, terms: Terms = ALL) -> Answer
     """Everything that one sync changes is one transaction: many small tasks then cost one commit."""
     if not terms.claims:
         request = request.model_copy(update={"accepting": False})
+    caller = replace(caller, boot_id=request.boot_id)
+    held = queue.held_by(caller.worker_id)
+    request = _of_its_own(held, request, terms)
     with reports.receiving(caller, request.reports) as arrived:
-        held = queue.held_by(caller.worker_id)
         offered = placements.offered_by_caller(caller)
         fitting = placements.matching(offered) if _free(caller, held, request) > 0 or arrived else []
         offers: list[Offer] = []
@@ -41,10 +44,23 @@ def exchange(caller: Caller, request: SyncRequest, terms: Terms = ALL) -> Answer
         must_write = arrived or _to_renew(held, request, terms) or _overtaken(held, request, terms)
         if must_write or _could_claim(caller, held, request, fitting):
             reported, held, offers = _write(caller, request, arrived, fitting, terms)
-    answer = _answer(caller, request, held, [*offers, *_lost_offers(caller, held, request)], reported)
+    answer = _answer(caller, request, held, [*offers, *_lost_offers(caller, held, request, terms)], reported)
     answer.free_slots = _free(caller, held, request) - len(offers)
     answer.offered = offered
     return answer
+
+
+def _of_its_own(held: Sequence[Held], request: SyncRequest, terms: Terms) -> SyncRequest:
+    """Without what it says of attempts that another machine with the same key has: a copied disk brings their journal
+    along, and its agent takes them for its own, which have ended with the machine."""
+    theirs = {item.attempt_id for item in held if terms.is_elsewhere(item.boot_id)}
+    if theirs.isdisjoint([*request.held, *(str(report.get("attempt_id")) for report in request.reports)]):
+        return request
+    own = {
+        "held": [attempt_id for attempt_id in request.held if attempt_id not in theirs],
+        "reports": [report for report in request.reports if str(report.get("attempt_id")) not in theirs],
+    }
+    return request.model_copy(update=own)
 
 
 def _write(
@@ -53,7 +69,7 @@ def _write(
     """(reported, held before the claim, offers of what was claimed), under the worker's lock."""
     lease_s = current_app.config["SETTINGS"].lease_s
     with transaction():
-        refuse_status(queue.lock_worker(caller.worker_id))
+        caller = queue.lock_worker(caller)
         reported = [reports.as_reported(item, reports.settle(caller, item)) for item in arrived]
         held = queue.held_by(caller.worker_id)
         renewing = _to_renew(held, request, terms)
@@ -63,6 +79,8 @@ def _write(
         if renewing:
             queue.renew(caller.worker_id, [item.attempt_id for item in renewing], lease_s)
         _end_unstarted(_overtaken(held, request, terms))
+        has_just_refused = any(refusals.is_refusal(item.report) for item in arrived)
+        caller = replace(caller, has_refused=caller.has_refused or has_just_refused)
         held = queue.held_by(caller.worker_id)
         room = _room(caller, held, request)
         claimed = queue.claim(caller, fitting, room, lease_s) if room.slots > 0 else []
@@ -91,7 +109,7 @@ def _could_claim(caller: Caller, held: Sequence[Held], request: SyncRequest, fit
     """A read. What finds no place of its class isn't asked for: each look would write, and claim nothing."""
     room = _room(caller, held, request)
     admitted = [each for each in fitting if room.admits(placements.wanted(each).slot_class)]
-    return queue.has_candidates(admitted, caller.admins_only)
+    return queue.has_candidates(admitted, caller)
 
 
 def _free(caller: Caller, held: Sequence[Held], request: SyncRequest) -> int:
@@ -148,9 +166,13 @@ def _answer(
         "lease_s": settings.lease_s,
         "lost_after_s": settings.lost_after_s,
     }
+    wants_rotation = caller.wants_rotation and not twins.is_recent(caller.worker_id)
+    if wants_rotation:
+        body["rotate_key"] = True
     levels = [f"cancel:{row['attempt_id']}" for row in cancel]
     levels += [f"stream:{attempt_id}" for attempt_id in stream]
     levels += ["drain"] * caller.is_draining
+    levels += ["rotate_key"] * wants_rotation
     levels += [f"announce:{caller.announcement}"] * bool(caller.announcement)
     is_news = presence.tell(caller.worker_id, levels)
     return Answer(body, is_news=bool(offers or unknown or reported or is_news))
@@ -159,11 +181,14 @@ def _answer(
 def _overtaken(held: Sequence[Held], request: SyncRequest, terms: Terms) -> list[Held]:
     """Cancelled, and the agent has shown that it hasn't begun it. What it said before the offer, as a call that waits
     has, shows nothing: it may run since."""
-    return _lost(held, request, terms.heard_at or clock.now(), is_cancelled=True)
+    return _lost(held, request, terms, terms.heard_at or clock.now(), is_cancelled=True)
 
 
-def _lost(held: Sequence[Held], request: SyncRequest, by: datetime, *, is_cancelled: bool) -> list[Held]:
-    """Assigned for a while by then and not shown: the answer with the offer got lost."""
+def _lost(
+    held: Sequence[Held], request: SyncRequest, terms: Terms, by: datetime, *, is_cancelled: bool
+) -> list[Held]:
+    """Assigned for a while by then and not shown: the answer with the offer got lost. Where it went to another machine
+    with the same key, only that one can tell."""
     shown, late = set(request.held), by - OFFER_GRACE
     return [
         item
@@ -172,12 +197,13 @@ def _lost(held: Sequence[Held], request: SyncRequest, by: datetime, *, is_cancel
         and item.attempt_id not in shown
         and item.created_at < late
         and bool(item.cancel_requested_at) == is_cancelled
+        and not terms.is_elsewhere(item.boot_id)
     ]
 
 
-def _lost_offers(caller: Caller, held: Sequence[Held], request: SyncRequest) -> list[Offer]:
+def _lost_offers(caller: Caller, held: Sequence[Held], request: SyncRequest, terms: Terms) -> list[Offer]:
     """The same attempts again, with the same ids."""
-    lost = _lost(held, request, clock.now(), is_cancelled=False) if request.accepting else []
+    lost = _lost(held, request, terms, clock.now(), is_cancelled=False) if request.accepting else []
     if not lost:
         return []
     with transaction():

@@ -58,13 +58,7 @@ NEXT_IN_LINE = (
     .order_by(_tasks.c.id)
     .limit(1)
 )
-# By (for a worker that serves admins only, to claim it).
-NEXT = {
-    (False, False): NEXT_IN_LINE,
-    (True, False): NEXT_IN_LINE.where(statements.OF_ADMINS),
-    (False, True): NEXT_IN_LINE.with_for_update(skip_locked=True, of=_tasks),
-    (True, True): NEXT_IN_LINE.where(statements.OF_ADMINS).with_for_update(skip_locked=True, of=_tasks),
-}
+NEXT = statements.by_asker(NEXT_IN_LINE)
 
 
 def take(organisation_id: str, names: Sequence[str], task_id: str, attempt_id: str) -> bool:

@@ -1,6 +1,7 @@
 """The queue's verbs for workers: claim, start, renew."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from webapp.errors import NotFound
 from webapp.live import events
 from webapp.tasks import locks, placements, statements
 from webapp.tasks.rules import Room, Wanted
-from webapp.workers.caller import Caller
+from webapp.workers.caller import Caller, refuse_status
 
 RENEW_BELOW = 0.9
 
@@ -26,14 +27,20 @@ def held_by(worker_id: str) -> Sequence[Held]:
     return run(statements.HELD, worker_id=worker_id).all()
 
 
-def lock_worker(worker_id: str) -> str:
-    """Under this lock the worker's slots are counted. Returns its status as it is now."""
-    return run(statements.LOCK_WORKER, worker_id=worker_id).scalar() or "revoked"
+def lock_worker(caller: Caller) -> Caller:
+    """Under this lock the worker's slots are counted. Returns it with what decides over claims as it is now.
+
+    Raises WorkerRevoked or WorkerPending.
+    """
+    worker = run(statements.LOCK_WORKER, worker_id=caller.worker_id).first()
+    refuse_status(worker.status if worker else "revoked")
+    return replace(caller, has_refused=worker is not None and worker.has_refused)
 
 
-def has_candidates(placement_ids: Sequence[str], admins_only: bool = False) -> bool:
-    """Whether a claim could find something: a read, so that an idle worker writes nothing."""
-    return any(_best_of(each, 1, admins_only, to_claim=False) for each in placement_ids)
+def has_candidates(placement_ids: Sequence[str], caller: Caller | None = None) -> bool:
+    """Whether a claim (by this worker, or by anybody) could find something: a read, so that an idle worker writes
+    nothing."""
+    return any(_best_of(each, 1, caller, to_claim=False) for each in placement_ids)
 
 
 def claim(caller: Caller, placement_ids: Sequence[str], room: Room, lease_s: float) -> list[Row[Any]]:
@@ -69,14 +76,17 @@ def _claim_one(caller: Caller, task_id: str, wanted: Wanted) -> Row[Any] | None:
     return task
 
 
-def _best_of(placement_id: str, count: int, admins_only: bool, *, to_claim: bool) -> Sequence[Row[Any]]:
+def _best_of(placement_id: str, count: int, caller: Caller | None, *, to_claim: bool) -> Sequence[Row[Any]]:
     """The best `count` of a placement by its index; where it wants locks, the one whose turn it is."""
     values: dict[str, Any] = {"placement_id": placement_id, "now_ms": clock.to_ms(clock.now())}
+    asker = (False, False, to_claim)
+    if caller is not None:
+        asker = (caller.admins_only, caller.has_refused, to_claim)
+        values |= {"refused_by": caller.worker_id} if caller.has_refused else {}
     names = placements.wanted(placement_id).locks
     if names:
-        line = locks.NEXT[admins_only, to_claim]
-        return run(line, **values, lock_names=names).all()
-    return run(statements.BEST[admins_only, to_claim], **values, count=count).all()
+        return run(locks.NEXT[asker], **values, lock_names=names).all()
+    return run(statements.BEST[asker], **values, count=count).all()
 
 
 def _candidates(caller: Caller, placement_ids: Sequence[str], count: int) -> list[Row[Any]]:
@@ -86,7 +96,7 @@ def _candidates(caller: Caller, placement_ids: Sequence[str], count: int) -> lis
     """
     found: list[Row[Any]] = []
     for placement_id in placement_ids:
-        found.extend(_best_of(placement_id, count, caller.admins_only, to_claim=True))
+        found.extend(_best_of(placement_id, count, caller, to_claim=True))
     return sorted(found, key=lambda row: (-row.priority, row.id))
 
 
@@ -96,6 +106,7 @@ def _attempt(caller: Caller, task: Row[Any], lease_s: float) -> dict[str, Any]:
         "task_id": task.id,
         "worker_id": caller.worker_id,
         "worker_name": caller.name,
+        "boot_id": caller.boot_id,
         "number": task.attempts_made,
         "lease_ms": clock.lease_ms(lease_s),
     }

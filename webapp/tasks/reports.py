@@ -26,7 +26,7 @@ from webapp.errors import (
     invalid_from,
 )
 from webapp.extensions import db
-from webapp.tasks import logs, statements
+from webapp.tasks import logs, queue, refusals, statements
 from webapp.tasks.ending import Ending, end_attempt
 from webapp.tasks.holes import Span, span_of
 from webapp.tasks.models import Attempt, Task
@@ -88,6 +88,10 @@ def report_one(caller: Caller, report: Report) -> Settled:
     with logs.writing([item.attempt_id]):
         _receive(caller, item, report)
         with transaction():
+            if refusals.is_refusal(
+                item.report
+            ):  # notes something of the worker, whose row everybody locks first
+                queue.lock_worker(caller)
             settled = settle(caller, item)
     if settled.error:
         raise settled.error
@@ -185,10 +189,17 @@ def settle(caller: Caller, item: Arrived) -> Settled:
             logs.commit(item.staged, current_app.config["SETTINGS"].lease_s)
     except LeaseLost as error:
         return Settled(task.id, error=error)
-    new_status = end_attempt(task, _ending(report, digest))
+    new_status = _end(task, item, report, digest)
     failpoints.reach("result.before-commit")
     after_commit(lambda: failpoints.reach("result.after-commit"))
     return Settled(task.id, new_status)
+
+
+def _end(task: Row[Any], item: Arrived, report: Report, digest: str) -> str:
+    """What has a log was begun, whatever its agent says: that can't be given back."""
+    if refusals.is_refusal(report) and not task.log_size and not item.staged:
+        return refusals.release(task, report.error or "no reason given")
+    return end_attempt(task, _ending(report, digest))
 
 
 def _ending(report: Report, digest: str) -> Ending:
@@ -228,6 +239,8 @@ def _note(task: Row[Any], words: str) -> None:
 
 def _not_assigned(caller: Caller, task: Row[Any] | None, report: Report) -> Settled:
     """Nobody learns here whether a task exists that isn't theirs."""
+    if task is None and refusals.is_refusal(report) and refusals.is_known(report.task_id, caller.worker_id):
+        return Settled(report.task_id, "queued")  # said twice: there is no such attempt any more
     if task is not None:
         audit.record(caller.as_actor(), "task.foreign-report", report.task_id, report.task_id)
     return Settled(report.task_id, error=NotAssigned())

@@ -40,6 +40,7 @@ FailureClass = Literal[
     "disk_low",
     "log_incomplete",
     "queue_timeout",
+    "refused",
 ]
 
 # What each class means, for the task's page.
@@ -54,6 +55,7 @@ FAILURE_MEANS: dict[FailureClass, str] = {
     "disk_low": "the worker’s disk is nearly full",
     "log_incomplete": "its log didn’t arrive whole",
     "queue_timeout": "no worker took it in time",
+    "refused": "the worker’s owner doesn’t allow it there",
 }
 # And what a person could do next.
 FAILURE_HELPS: dict[FailureClass, str] = {
@@ -66,6 +68,7 @@ FAILURE_HELPS: dict[FailureClass, str] = {
     "disk_low": "Make room on the worker, then run it again.",
     "log_incomplete": "Run it again if the log matters.",
     "queue_timeout": "Look whether a worker offers what it asks for, then run it again.",
+    "refused": "Run it again for another worker, or ask that machine’s owner.",
 }
 
 

@@ -4,8 +4,12 @@ Each settles its race by its own WHERE and the number of rows it touched. Core, 
 much, and the path is walked for every task.
 """
 
+from itertools import product
+from typing import Any
+
 from sqlalchemy import (
     ColumnElement,
+    Select,
     Text,
     bindparam,
     delete,
@@ -21,18 +25,20 @@ from sqlalchemy import (
 from webapp.auth.models import Member
 from webapp.clock import DatabaseNow
 from webapp.database import table_of
-from webapp.tasks.models import Attempt, LogChunk, Task
+from webapp.tasks.models import Attempt, LogChunk, Refusal, Task
 from webapp.tasks.rules import sources
 from webapp.workers.models import Worker
 
 members = table_of(Member)
 tasks, attempts, log_chunks, workers = table_of(Task), table_of(Attempt), table_of(LogChunk), table_of(Worker)
+refusals = table_of(Refusal)
 
 # Milliseconds by which a lease lies after the database's now; `clock.lease_ms` makes it.
 _LEASE_END: ColumnElement[int] = DatabaseNow() + bindparam("lease_ms")
 
 # Under this lock a worker's slots are counted: two dispatchers can't overfill it. (SQLite has one writer anyway.)
-LOCK_WORKER = select(workers.c.status).where(workers.c.id == bindparam("worker_id")).with_for_update()
+LOCK_WORKER = select(workers.c.status, workers.c.has_refused)
+LOCK_WORKER = LOCK_WORKER.where(workers.c.id == bindparam("worker_id")).with_for_update()
 
 HELD = (
     select(
@@ -41,6 +47,7 @@ HELD = (
         attempts.c.status,
         attempts.c.created_at,
         attempts.c.lease_expires_at,
+        attempts.c.boot_id,
         tasks.c.cancel_requested_at,
         tasks.c.placement_id,
     )
@@ -80,17 +87,31 @@ OF_ADMINS = tasks.c.submitted_by_id.in_(
         members.c.organisation_id == tasks.c.organisation_id, members.c.role == "admin"
     )
 )
-# By (for a worker that serves admins only, to claim it).
-BEST = {
-    (False, False): CANDIDATES,
-    (True, False): CANDIDATES.where(OF_ADMINS),
-    (False, True): CANDIDATES.with_for_update(skip_locked=True),
-    (True, True): CANDIDATES.where(OF_ADMINS).with_for_update(skip_locked=True, of=tasks),
-}
+# A worker whose owner has refused some: the others.
+NOT_REFUSED = ~(
+    select(refusals.c.task_id)
+    .where(refusals.c.task_id == tasks.c.id, refusals.c.worker_id == bindparam("refused_by"))
+    .exists()
+)
+
+
+def by_asker(query: Select[Any]) -> dict[tuple[bool, bool, bool], Select[Any]]:
+    """By (for a worker that serves admins only, for one whose owner has refused some, to claim it)."""
+    made = {}
+    for admins_only, has_refused, to_claim in product((False, True), repeat=3):
+        asked = query.where(OF_ADMINS) if admins_only else query
+        asked = asked.where(NOT_REFUSED) if has_refused else asked
+        claimed = asked.with_for_update(skip_locked=True, of=tasks)
+        made[admins_only, has_refused, to_claim] = claimed if to_claim else asked
+    return made
+
+
+BEST = by_asker(CANDIDATES)
 
 # What an offer and `data` are made of.
 OFFERED = (
     tasks.c.id,
+    tasks.c.organisation_id,
     tasks.c.name,
     tasks.c.tool,
     tasks.c.input,
@@ -250,6 +271,22 @@ QUEUE_AGAIN = (
         progress=None,
         summary=bindparam("summary"),
     )
+)
+# An offer given back: neither the attempt nor its number was used up. The task keeps its place in the queue.
+RELEASE = (
+    update(tasks)
+    .where(*_THE_CURRENT, tasks.c.status.in_(sources("queued")))
+    .values(
+        status="queued",
+        attempt_id=None,
+        worker_id=None,
+        started_at=None,
+        progress=None,
+        attempts_made=tasks.c.attempts_made - 1,
+    )
+)
+FORGET_ATTEMPT = delete(attempts).where(
+    attempts.c.id == bindparam("of_attempt_id"), attempts.c.ended_at.is_(None)
 )
 
 NOTE = update(attempts).where(attempts.c.id == bindparam("of_attempt_id")).values(notes=bindparam("notes"))

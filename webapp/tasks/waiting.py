@@ -1,7 +1,7 @@
 """Why a queued task waits, worker by worker."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from webapp import clock
 from webapp.extensions import db
-from webapp.tasks import lock_list, placements
+from webapp.tasks import lock_list, placements, refusals
 from webapp.tasks.answers import WaitsAnswer
 from webapp.tasks.lock_list import Obstacle
 from webapp.tasks.models import Attempt, Placement, Task
@@ -22,7 +22,17 @@ from webapp.workers.state import status_of
 
 # What keeps a worker from taking a task; `own`: nothing of the worker's.
 Kind = Literal[
-    "never", "pending", "silent", "draining", "resting", "quarantined", "refuses", "own", "busy", "free"
+    "never",
+    "owner",
+    "pending",
+    "silent",
+    "draining",
+    "resting",
+    "quarantined",
+    "refuses",
+    "own",
+    "busy",
+    "free",
 ]
 
 
@@ -84,7 +94,8 @@ def _rows(task: Task, obstacle: Obstacle | None) -> list[Waits]:
     held = held_counts(task.organisation_id)
     own = _own_obstacle(task, obstacle)
     workers = [worker for worker in workers_of(task.organisation_id) if worker.status != "revoked"]
-    found = [_waits(task, worker, held.get(worker.id, 0), own) for worker in workers]
+    refused = refusals.rules_of(task.id)
+    found = [_waits(task, worker, held.get(worker.id, 0), own, refused) for worker in workers]
     asked = [waits for waits in found if waits.status != "archived" or _is_named(task, waits.worker)]
     return sorted(asked, key=lambda waits: (not waits.can_ever, waits.worker.name))
 
@@ -117,7 +128,7 @@ def held_counts(organisation_id: str) -> dict[str, int]:
     return {row.worker_id: row.held for row in db.session.execute(query)}
 
 
-def _waits(task: Task, worker: Worker, held: int, own: Because | None) -> Waits:
+def _waits(task: Task, worker: Worker, held: int, own: Because | None, refused: Mapping[str, str]) -> Waits:
     status = status_of(worker, held)
     wanted = placements.wanted(task.placement_id)
     never = mismatches(wanted, placements.offered_by(worker))
@@ -126,7 +137,8 @@ def _waits(task: Task, worker: Worker, held: int, own: Because | None) -> Waits:
         remedy = _BY_NAME if is_anothers else "Ask for other labels, or change this worker"
         return Waits(worker, status, Because("never", _sentence("; ".join(never)), remedy))
     because = (
-        _STATUS_REASONS.get(status)
+        _owners_no(refused.get(worker.id))
+        or _STATUS_REASONS.get(status)
         or _drains(worker, status)
         or _agents_no(worker)
         or own
@@ -134,6 +146,13 @@ def _waits(task: Task, worker: Worker, held: int, own: Because | None) -> Waits:
         or _SOON
     )
     return Waits(worker, status, because)
+
+
+def _owners_no(rule: str | None) -> Because | None:
+    if rule is None:
+        return None
+    remedy = "Ask the owner of that machine, or run it elsewhere"
+    return Because("owner", f"Its owner’s policy: {rule}", remedy)
 
 
 def _drains(worker: Worker, status: str) -> Because | None:
@@ -213,6 +232,11 @@ _SAID: dict[str, tuple[str, str, str]] = {
         "It starts by itself when {one} takes work again.",
     ),
     "quarantined": ("is quarantined", "are quarantined", "It starts by itself when {one} comes back."),
+    "owner": (
+        "refuses it by its owner’s policy",
+        "refuse it by their owners’ policies",
+        "It starts by itself when {one} allows it.",
+    ),
     "pending": ("waits for approval", "wait for approval", "It starts when an admin approves {one}."),
     "refuses": (
         "takes no new work",

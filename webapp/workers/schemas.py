@@ -200,7 +200,7 @@ class WorkerQuery(ByIdQuery):
 
 
 class NewJoinToken(Body):
-    """For `uses` machines (null: any number) within `hours` (null: for ever). `slots` of null: as many as each agent says."""
+    """For `uses` machines (null: any number) within `hours` (null: for ever). `slots` of null: what each agent says."""
 
     model_config = example(name="the rack", uses=10, hours=24, labels={"site": "attic"})
 

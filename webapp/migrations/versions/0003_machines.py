@@ -61,6 +61,16 @@ def upgrade() -> None:
     )
     op.create_index("ix_refusals_worker_id", "refusals", ["worker_id"])
 
+    op.create_index("ix_tasks_worker_ended", "tasks", ["worker_id", "ended_at"])
+    failed = sa.text("status = 'failed'")
+    op.create_index(
+        "ix_tasks_failed",
+        "tasks",
+        ["organisation_id", "ended_at"],
+        sqlite_where=failed,
+        postgresql_where=failed,
+    )
+
     op.create_table(
         "repeated_requests",
         sa.Column("credential", sa.String(length=64), nullable=False),
@@ -75,6 +85,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    for index in ("ix_tasks_failed", "ix_tasks_worker_ended"):
+        op.drop_index(index, "tasks")
     for table in ("repeated_requests", "refusals", "worker_vitals"):
         op.drop_table(table)
     for table, columns in (
