@@ -19,11 +19,12 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
-from agent import __version__, clock, retry
+from agent import __version__, clock, retry, tls
 from agent.answer import strings
 from agent.attempt import Attempt
 from agent.holding import Holding
 from agent.loop import Loop
+from agent.server import Server
 
 log = logging.getLogger("agent")
 
@@ -44,11 +45,11 @@ REFUSED_S = 60.0
 class Control:
     """Connects again and again until the program ends."""
 
-    def __init__(self, server_url: str, worker_id: str, api_key: str, loop: Loop) -> None:
-        scheme, _, rest = server_url.partition("://")
-        query = quote(worker_id, safe="")
+    def __init__(self, server: Server, loop: Loop) -> None:
+        scheme, _, rest = server.url.partition("://")
+        query = quote(server.worker_id, safe="")
         self._url = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/api/v1/agents/control?agent_id={query}"
-        self._headers = {"X-Worker-API-Key": api_key}
+        self._server = server
         self._loop = loop
         self._session: Session | None = None
         self._failures = 0
@@ -102,7 +103,8 @@ class Control:
         """Redirects aren't followed: they would carry the key along."""
         return connect(
             self._url,
-            additional_headers=self._headers,
+            ssl=tls.context(self._server.pin) if self._url.startswith("wss:") else None,
+            additional_headers={"X-Worker-API-Key": self._server.secret},
             user_agent_header=f"garageswarm-agent/{__version__}",
             compression=None,
             open_timeout=OPEN_S,

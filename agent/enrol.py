@@ -22,7 +22,7 @@ def enrol(config: Config, me: Identity, sleep: Callable[[float], None] = time.sl
 
     Raises Refused where the server says no.
     """
-    server = Server(config.server_url)
+    server = Server(config.server_url, pin=config.pin)
     body = {
         **describe(config, Prober(tools.registry().values()).now()),
         "name": config.name,
@@ -32,14 +32,15 @@ def enrol(config: Config, me: Identity, sleep: Callable[[float], None] = time.sl
         "plan_limit": config.plan_limit,
         **({"join_token": config.join_token} if config.join_token else {}),
     }
-    failures = 0
+    failures, said = 0, ""
     while True:
         try:
             me = identity.registered(me, server.register(body), config.name)
         except (Unreachable, ValueError) as error:
             failures += 1
-            if failures == 1:
-                log.warning("can't register at %s: %s; trying again", config.server_url, error)
+            if str(error) != said:
+                said = str(error)
+                log.warning("can't register at %s: %s; trying again", config.server_url, said)
             sleep(retry.delay_s(failures, retry.CAP_S, getattr(error, "retry_after_s", None)))
         else:
             _keep(config.storage, me)

@@ -23,6 +23,7 @@ class Identity:
     api_key: str = ""
     code: str = ""
     name: str = ""
+    pin: str = ""
 
     @property
     def is_registered(self) -> bool:
@@ -33,7 +34,7 @@ class Identity:
         return machine.machine_id(self.machine_seed)
 
 
-def prepare(storage: Path, server_url: str) -> Identity:
+def prepare(storage: Path, server_url: str, pin: str = "") -> Identity:
     """The stored identity, or a new one without a worker, stored already. Writes only what is new: an agent starts on a
     full disk too.
 
@@ -44,14 +45,20 @@ def prepare(storage: Path, server_url: str) -> Identity:
     if stored is None:
         stored = Identity(server_url, secrets.token_hex(16), secrets.token_hex(16))
     if stored.server_url != server_url:
-        if stored.is_registered:
+        if stored.is_registered and not _now_speaks_tls(stored.server_url, server_url):
             raise BadConfig(
                 f"{storage} belongs to a worker of {stored.server_url}: give {server_url} another --storage"
             )
         stored = replace(stored, server_url=server_url)
+    stored = replace(stored, pin=pin)
     if stored != known:
         save(storage, stored)
     return stored
+
+
+def _now_speaks_tls(before: str, now: str) -> bool:
+    """The same place, which has got a certificate meanwhile."""
+    return before.startswith("http://") and now == f"https://{before.removeprefix('http://')}"
 
 
 def look(storage: Path) -> Identity | None:

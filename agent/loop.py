@@ -18,7 +18,7 @@ from agent.call import DRAINED, STOPPING, Call
 from agent.holding import Crew, Holding
 from agent.notices import Notices
 from agent.progress import LOOK_S, Progress
-from agent.server import Refused, Server, Unreachable
+from agent.server import Distrusted, Refused, Server, Unreachable
 
 log = logging.getLogger("agent")
 
@@ -124,6 +124,11 @@ class Loop:
         with self._changed:
             held = list(self._held.values())
             return held, self._said(held, self._refusing())
+
+    def refusing(self) -> str:
+        """Why no new work is taken; empty where it is."""
+        with self._changed:
+            return self._refusing()
 
     def pushed(self, order: Callable[[Holding], None]) -> None:
         """Something that came down the control socket."""
@@ -335,7 +340,9 @@ class Loop:
             if call.has_news:  # or it would wait until the call that is parked comes back
                 self._tell()
             if isinstance(error, Unreachable):
-                self._retry_later(str(error), error.retry_after_s)
+                say = self._notices.distrusts if isinstance(error, Distrusted) else self._notices.unreachable
+                say(str(error))
+                self._retry_later(error.retry_after_s)
             else:
                 self._refused(call, error)
 
@@ -355,7 +362,8 @@ class Loop:
         else:
             if error.status in TOO_MUCH and call.reports:
                 self._single_out(call.reports)
-            self._retry_later(str(error), None)
+            self._notices.unreachable(str(error))
+            self._retry_later()
 
     def _single_out(self, reports: list[Attempt]) -> None:
         """One report that the server can't read mustn't keep the others, or the leases from being renewed: send
@@ -364,9 +372,8 @@ class Loop:
         if len(reports) == 1:
             reports[0].report_not_before = clock.now() + retry.around(BLOCKED_S)
 
-    def _retry_later(self, message: str, retry_after_s: float | None) -> None:
+    def _retry_later(self, retry_after_s: float | None = None) -> None:
         self._failures += 1
-        self._notices.unreachable(message)
         self._give_up_old_reports()
         cap_s = retry.CAP_BUSY_S if self._held else retry.CAP_S
         self._delay(retry.delay_s(self._failures, cap_s, retry_after_s))

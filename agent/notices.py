@@ -39,11 +39,18 @@ class Notices:
         )
 
     def too_different(self, why: str) -> None:
-        self._once("too different", f"{self._server_url} can't work with this agent: {why}; asking again each minute")
+        self._once(
+            "too different", f"{self._server_url} can't work with this agent: {why}; asking again each minute"
+        )
 
     def unreachable(self, why: str) -> None:
         self.standing.note(standing.UNREACHABLE, why)
         self._once("unreachable", f"no answer from {self._server_url}: {why}; trying again")
+
+    def distrusts(self, why: str) -> None:
+        """Said also where the server was away before: that is when it got another certificate."""
+        self.standing.note(standing.UNREACHABLE, why)
+        self._once("distrusted", f"nothing is told to {self._server_url}: {why}. Trying again meanwhile")
 
     def drained(self, is_drained: bool) -> None:
         log.info("drained by the server: no new work" if is_drained else "taking new work again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import zlib
 from hashlib import sha256
@@ -12,7 +13,7 @@ from urllib.parse import quote
 import requests
 from urllib3.exceptions import HTTPError
 
-from agent import __version__, retry
+from agent import __version__, retry, tls
 from agent.answer import offset
 from agent.logs import Piece
 
@@ -28,6 +29,10 @@ class Unreachable(Exception):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Distrusted(Unreachable):
+    """Somebody answers who can't show that he is the server. Nothing was told to him."""
 
 
 class Refused(Exception):
@@ -52,10 +57,13 @@ def gzip(content: bytes) -> bytes:
 
 
 class Server:
-    """Every method raises Unreachable or Refused. Safe to use from several threads."""
+    """Every method raises Unreachable or Refused. `pin`: agent/tls.py. Safe to use from several threads."""
 
-    def __init__(self, url: str, worker_id: str = "", api_key: str = "") -> None:
+    def __init__(self, url: str, worker_id: str = "", api_key: str = "", pin: str = "") -> None:
         self.url = url
+        self.pin = pin
+        if url.startswith("https:"):
+            tls.context(pin)  # authorities that can't be read are said now, not by a thread of its own
         self.worker_id = worker_id
         self._api_key = api_key
         self._local = threading.local()
@@ -117,7 +125,7 @@ class Server:
             )
         except (OSError, HTTPError, ValueError) as error:
             self._breaks += 1
-            raise Unreachable(_shortly(error)) from error
+            raise _no_answer(error) from error
         return _answer(response)
 
     def _session(self) -> requests.Session:
@@ -131,6 +139,8 @@ class Server:
             session = self._local.session = requests.Session()
             self._local.breaks = self._breaks
             session.auth = _no_auth
+            if self.url.startswith("https:"):
+                tls.mount(session, self.pin)
             session.headers["User-Agent"] = f"garageswarm-agent/{__version__}"
             session.headers["Accept"] = "application/json"
             if self._api_key:
@@ -169,6 +179,8 @@ def _body(response: requests.Response) -> dict[str, Any] | None:
 def _not_ours(response: requests.Response) -> str:
     if 300 <= response.status_code < 400:
         return f"redirected to {response.headers.get('Location', '?')}, which is never followed"
+    if response.status_code == 400 and b"https" in response.content.lower():
+        return "that port speaks https: give --server with https:// (and --pin where the server made its certificate)"
     return f"an answer ({response.status_code}) that isn't the server's"
 
 
@@ -178,11 +190,20 @@ def _retry_after(response: requests.Response) -> float | None:
     return float(text) if text.isascii() and text.isdigit() else None
 
 
-def _shortly(error: BaseException) -> str:
-    """The innermost cause: requests wraps `Connection refused` in three layers."""
+def _no_answer(error: BaseException) -> Unreachable:
+    cause = _innermost(error)
+    if isinstance(cause, tls.WrongCertificate):
+        return Distrusted(str(cause))
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return Distrusted(f"its certificate can't be trusted ({cause.verify_message}). {tls.WAYS_TO_TRUST}")
+    return Unreachable(str(cause) or type(cause).__name__)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Requests wraps `Connection refused` in three layers."""
     inner: BaseException = error
     while True:
         deeper = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__
         if not isinstance(deeper, BaseException) or deeper is inner:
-            return str(inner) or type(inner).__name__
+            return inner
         inner = deeper

@@ -51,7 +51,7 @@ class Session:
         self._spool = Spool(config.storage / "spool")
         self._ended = Ended(config.storage / "ended")
         self._cleaners = Pool("clean", 1)
-        server = Server(config.server_url, identity.worker_id, identity.api_key)
+        server = Server(config.server_url, identity.worker_id, identity.api_key, config.pin)
         self._pump = Pump(server)
         notices = Notices(config.server_url, identity.code)
         self._standing = notices.standing
@@ -67,7 +67,7 @@ class Session:
             self._dropped,
             config.log_cap,
         )
-        self._control = Control(config.server_url, identity.worker_id, identity.api_key, self.loop)
+        self._control = Control(server, self.loop)
         self._adopted: list[Attempt] = []
         self._adopt()
         # The server counts the slots, and a person there may give more than this machine asked for.
