@@ -58,6 +58,8 @@ class Settings(BaseModel):
     lost_after_s: float = Field(600, gt=0, le=30 * DAY_S)
     # Days after a worker was seen last; 0 never.
     archive_after_days: int = Field(30, ge=0, le=DAYS_LONGEST)
+    # Days after which a worker's key is called old; 0 never.
+    key_reminder_days: int = Field(90, ge=0, le=DAYS_LONGEST)
     pending_workers: int = Field(100, ge=1)
     pending_hours: float = Field(24, gt=0, le=365 * 24)
 

@@ -16,7 +16,7 @@ from webapp.database import release
 from webapp.errors import DatabaseBusy
 from webapp.live.bus import bus
 from webapp.tasks import dispatch, lost, retention
-from webapp.workers import presence, service
+from webapp.workers import keys, presence, service, twins, vitals
 
 log = logging.getLogger(__name__)
 TICK_S = 0.5
@@ -49,6 +49,11 @@ class Housekeeper:
             Job("queue timeouts", 10, lost.end_waited_too_long),
             Job("lost attempts", 5, lambda: self._end_lost(settings)),
             Job("presence", 60, presence.save, in_each_process=True),
+            Job("uses of keys", 60, keys.save_uses, in_each_process=True),
+            Job("twins", 5, twins.note, in_each_process=True),
+            Job("expired keys", 600, keys.remove_expired),
+            Job("vitals", vitals.EVERY.total_seconds(), vitals.sample, in_each_process=True),
+            Job("old vitals", vitals.EVERY.total_seconds(), vitals.remove_old),
             Job("pending workers", 600, lambda: service.forget_pending(settings.pending_hours)),
             Job("sessions", 3600, sessions.forget_expired),
             Job("repeated requests", 600, idempotency.forget_old),

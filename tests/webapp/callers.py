@@ -36,6 +36,7 @@ class Living:
         """A worker with a task that it runs, holds a lock for and has logged from, and a worker that nobody needs."""
         self.worker, self.offer = self._running()
         self.stranger = self.world.registered("stranger")
+        self.join_key_id = self.world.join_token()[4:12]
 
     def _running(self) -> tuple[WorkerOf, dict[str, Any]]:
         worker = self.world.worker("lab", tools=["own"])
@@ -95,6 +96,7 @@ class Living:
             "agent_id": [self.worker.id],
             "task_id": [running] if mine else [running, running, self.ended],
             "name": [f"of-{self.worker.id}"],
+            "key_id": [self.join_key_id],
         }
         return str(self.chance.choice(known[name]))
 

@@ -87,6 +87,15 @@ class Task(Base):
         Index("ix_tasks_status", "organisation_id", "status", "id"),
         Index("ix_tasks_worker", "worker_id", "id"),
         Index("ix_tasks_ended", "organisation_id", "ended_at"),
+        Index("ix_tasks_worker_ended", "worker_id", "ended_at"),
+        # What failed lately, however much else has ended since.
+        Index(
+            "ix_tasks_failed",
+            "organisation_id",
+            "ended_at",
+            sqlite_where=text("status = 'failed'"),
+            postgresql_where=text("status = 'failed'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)

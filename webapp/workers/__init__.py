@@ -6,9 +6,9 @@ from flask import Flask
 def init_app(app: Flask) -> None:
     from webapp import templating
     from webapp.live import views as live
-    from webapp.workers import announce_pages as _  # noqa: F401 - its routes hang on the blueprint of pages
+    from webapp.workers import announce_pages as _
+    from webapp.workers import api, control_api, join_pages, key_api, listing, pages, release_api
     from webapp.workers import drain_pages as _  # noqa: F401, F811 - as above
-    from webapp.workers import api, control_api, join_pages, listing, pages, release_api
 
     templating.counters["pending"] = listing.pending_count
     for view in (pages.WORKERS, pages.worker_view(), join_pages.ADD):
@@ -16,6 +16,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(api.blueprint)
     app.register_blueprint(control_api.blueprint)
     app.register_blueprint(control_api.plain_blueprint)
+    app.register_blueprint(key_api.blueprint)
     app.register_blueprint(release_api.blueprint)
     app.register_blueprint(release_api.plain_blueprint)
     app.register_blueprint(pages.blueprint)

@@ -37,6 +37,7 @@ def worker_key(pending_too: bool = False) -> Callable[[View], View]:
             presence.used(g.worker.key_id, address())
             if g.worker.key_is_fresh:
                 keys.take_over(g.worker)
+                g.worker = identify.again(g.worker)
             return view(*args, **kwargs)
 
         guarded.guard = "worker"  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from webapp.database import transaction
 from webapp.errors import Invalid, NotFound, NotSignedIn
 from webapp.extensions import db
 from webapp.security import new_token, read_token, same
-from webapp.workers.models import NAME_LENGTH, JoinToken
+from webapp.workers.models import NAME_LENGTH, JoinToken, Worker
 from webapp.workers.rules import SLOTS_MOST, label_problem
 
 PREFIX = "gsj"
@@ -105,6 +105,21 @@ def use(token: JoinToken) -> None:
 def listed(organisation_id: str) -> Sequence[JoinToken]:
     query = select(JoinToken).where(JoinToken.organisation_id == organisation_id)
     return db.session.scalars(query.order_by(JoinToken.created_at.desc())).all()
+
+
+def some(organisation_id: str, after: str, limit: int) -> Sequence[JoinToken]:
+    """A page of them by id, and one more."""
+    query = select(JoinToken).where(JoinToken.organisation_id == organisation_id, JoinToken.key_id > after)
+    return db.session.scalars(query.order_by(JoinToken.key_id).limit(limit + 1)).all()
+
+
+def joined_with(organisation_id: str) -> dict[str, list[Worker]]:
+    """The workers that came with each token, by its id, and are still here."""
+    query = select(Worker).where(Worker.organisation_id == organisation_id, Worker.join_key_id.is_not(None))
+    found: dict[str, list[Worker]] = {}
+    for worker in db.session.scalars(query.order_by(Worker.created_at)):
+        found.setdefault(worker.join_key_id or "", []).append(worker)
+    return found
 
 
 def revoke(actor: Actor, key_id: str) -> None:
