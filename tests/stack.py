@@ -44,7 +44,8 @@ def eventually(look: Callable[[], T], seconds: float = 40, what: str = "") -> T:
 
 def clean_environment() -> dict[str, str]:
     """This one without settings of ours: what the person who runs the tests has set means something else."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("GSW_", "AGENT_"))}
+    ours = ("GSW_", "AGENT_", "TLS")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 class Process:
@@ -116,6 +117,11 @@ class Stack:
             **({"DATABASE_URL": database_url} if database_url else {}),
             **{f"GSW_{name.upper()}": str(value) for name, value in settings.items()},
         }
+        certificate = (
+            self.instance / "tls" / "certificate.pem" if "tls" in settings else settings.get("tls_cert")
+        )
+        # What a program that asks has to trust.
+        self.trust: str | bool = str(certificate) if certificate else True
         self.server: Process | None = None
         self.agents: list[Process] = []
         self.prepared = self._prepare()
@@ -125,7 +131,15 @@ class Stack:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.is_tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def is_tls(self) -> bool:
+        return self.trust is not True
+
+    @property
+    def fingerprint(self) -> str:
+        return str(self.prepared["fingerprint"])
 
     @property
     def password(self) -> str:
@@ -162,7 +176,7 @@ class Stack:
         assert self.server is not None
         assert self.server.process.poll() is None, self.server.output()
         try:
-            return requests.get(f"{self.url}/health/ready", timeout=10).ok
+            return requests.get(f"{self.url}/health/ready", timeout=10, verify=self.trust).ok
         except (requests.ConnectionError, requests.Timeout):
             return False
 
@@ -180,6 +194,7 @@ class Stack:
             "AGENT_STORAGE_PATH": str(storage),
             "AGENT_NAME": name,
             "AGENT_SLOTS": "4",
+            **({"AGENT_PIN": self.fingerprint} if self.is_tls else {}),
             **{f"AGENT_{key.upper()}": str(value) for key, value in settings.items()},
             **(environment or {}),
         }
@@ -205,7 +220,8 @@ class Stack:
     # ---- what a program asks
 
     def api(self, method: str, path: str, **kwargs: Any) -> requests.Response:
-        return self.http.request(method, f"{self.url}/api/v1{path}", timeout=40, **kwargs)
+        url = f"{self.url}/api/v1{path}"
+        return self.http.request(method, url, timeout=40, verify=self.trust, **kwargs)
 
     def worker(self, name: str) -> dict[str, Any]:
         items = self.api("GET", "/workers").json()["items"]
