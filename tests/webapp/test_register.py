@@ -55,6 +55,34 @@ def test_with_a_join_token_it_is_approved_at_once_with_the_tokens_labels(world: 
     assert {row["name"] for row in world.rows("tools")} == {"shell", "noop"}
 
 
+def test_a_join_token_may_set_the_slots(world: World) -> None:
+    worker = as_worker(world, register(world, slots=2, join_token=world.join_token(slots=7)))
+    assert worker.sync(tools=TOOLS, slots=2).status_code == 200
+    assert world.api("viewer", "GET", f"/workers/{worker.id}").json["slots"] == 7
+
+
+def test_a_join_token_that_doesnt_approve_leaves_its_worker_pending_where_it_belongs(world: World) -> None:
+    others = world.other_organisation()
+    token = world.join_token(organisation_id=others, labels={"gpu": "3060"}, slots=5, approves=False)
+    worker = as_worker(world, register(world, join_token=token))
+    problem(worker.sync(), 403, "worker-pending")
+    shown = world.api("viewer", "GET", f"/workers/{worker.id}", others).json
+    assert (shown["status"], shown["code"], shown["slots"]) == ("pending", worker.code, 5)
+    assert shown["labels"] == {"site": "attic", "gpu": "3060"}
+    assert world.rows("tools") == []
+    assert world.api("admin", "POST", f"/workers/{worker.id}/approve", others).status_code == 200
+    assert worker.sync().status_code == 200
+
+
+def test_a_lost_answer_doesnt_cost_a_join_token_that_doesnt_approve_either(world: World) -> None:
+    token = world.join_token(uses=1, approves=False)
+    first = register(world, join_token=token)
+    again = register(world, join_token=token)
+    assert again.status_code == 201, again.json
+    assert (again.json["worker_id"], again.json["status"]) == (first.json["worker_id"], "pending")
+    problem(register(world, nonce="another-nonce", join_token=token), 401, "join-token-refused")
+
+
 def test_a_join_token_enrols_in_its_own_organisation(world: World) -> None:
     others = world.other_organisation()
     answer = register(world, join_token=world.join_token(organisation_id=others))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # What most people come for stands first.
 FIRST_TOOL = "shell"
+# What proves that a new worker works: it harms nothing, and its log says which machine it was.
+FIRST_SCRIPT = "uname -a"
 
 
 @blueprint.get("/tasks/new")
@@ -36,6 +38,8 @@ def new() -> tuple[str, int]:
     form = forms.from_task(tool, same) if same and is_same_tool else forms.blank(tool)
     if not is_same_tool and request.args.get("worker"):
         form.values |= {"where": "worker", "worker": request.args["worker"]}
+        if "first" in request.args and f"{forms.PREFIX}script" in form.values:
+            form.values[f"{forms.PREFIX}script"] = FIRST_SCRIPT
     return _page(form, same)
 
 

@@ -26,7 +26,7 @@ MODE = 0o100644 << 16
 class NoArchive(GarageError):
     """agent.pyz can't be made here. Another machine can still run the agent from a checkout."""
 
-    slug = "no-archive"
+    status, slug = 503, "no-archive"
 
 
 def pack(repository: Path) -> bytes:

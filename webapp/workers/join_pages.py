@@ -1,5 +1,6 @@
 """Add a worker: the line to paste, and the join tokens behind it."""
 
+import logging
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -14,7 +15,8 @@ from webapp.errors import Invalid
 from webapp.live.bus import organisation_topic
 from webapp.live.views import LiveView, Scope
 from webapp.security import own_origin
-from webapp.workers import join_tokens, listing
+from webapp.workers import join_tokens, listing, pasted, release
+from webapp.workers.archive import NoArchive
 from webapp.workers.pages import blueprint
 from webapp.workers.rules import parse_labels
 
@@ -24,6 +26,8 @@ LIVES: dict[str, tuple[int | None, float | None]] = {
     "ten": (10, 24),
     "many": (None, 24 * 30),
 }
+BLANK = {"name": "", "labels": "", "slots": "", "life": "once", "approve": "yes"}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,6 @@ class Way:
     origin: str
     is_loopback_only: bool
     pin: str = ""  # `sha256:…` of the certificate where no authority vouches for it: the agent has to be told
-
-    def line(self, token: str) -> str:
-        words = ["python -m agent run --server", self.origin, "--join-token", token]
-        return " ".join([*words, *self.options])
 
     @property
     def options(self) -> list[str]:
@@ -51,6 +51,11 @@ class Way:
     def needs_insecure(self) -> bool:
         """Off loopback an agent refuses plain http unless somebody says that it may."""
         return self.is_plain and not is_loopback(self.host)
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whoever looks at the page does so from the server's own machine: elsewhere that address means another one."""
+        return is_loopback(self.host)
 
     @property
     def host(self) -> str:
@@ -79,7 +84,7 @@ def _arrivals(scope: Scope) -> dict[str, Any]:
 
 ADD = LiveView(
     "add-worker",
-    ("_counts.html", "workers/_arrived.html"),
+    ("_counts.html", "workers/_arrived.html", "workers/_first_task.html"),
     _arrivals,
     lambda scope: (organisation_topic(scope.organisation_id),),
 )
@@ -94,27 +99,62 @@ def add() -> str:
 @blueprint.post("/workers/add")
 @signed_in("admin")
 def make_line() -> str | tuple[str, int]:
-    form = {name: request.form.get(name, "").strip() for name in ("name", "labels", "life")}
-    labels = {key: value or "" for key, value in parse_labels(form["labels"]).items()}
+    form = {name: request.form.get(name, "").strip() for name in BLANK}
     uses, hours = LIVES.get(form["life"], LIVES["once"])
     try:
-        token = join_tokens.create(me(), form["name"] or "a new worker", uses, hours, labels)
+        token = join_tokens.create(
+            me(),
+            form["name"] or "a new worker",
+            uses,
+            hours,
+            {key: value or "" for key, value in parse_labels(form["labels"]).items()},
+            slots=_slots(form["slots"]),
+            approves=bool(form["approve"]),
+        )
     except Invalid as error:
         errors = {row["field"]: row["message"] for row in error.extra.get("errors", [])}
         return _add_page(form=form, errors=errors), 422
-    return _add_page(form=form, token=token, hours=hours)
+    return _add_page(form=form, token=token, uses=uses, hours=hours)
 
 
-def _add_page(**values: Any) -> str:
-    args = {"since": str(clock.to_ms(clock.now()))}
-    shown = {
-        "form": {"name": "", "labels": "", "life": "once"},
-        "errors": {},
-        "token": "",
-        "hours": 1,
-        **values,
+def _slots(text: str) -> int | None:
+    if text and not text.isdecimal():
+        raise Invalid("Slots are a whole number.", "slots")
+    return int(text[:9]) if text else None
+
+
+def _add_page(token: str = "", **values: Any) -> str:
+    since = request.args.get("since", "")
+    args = {"since": since if since.isdecimal() else str(clock.to_ms(clock.now()))}
+    way, given = _way(), _given_away()
+    shown = {"form": BLANK, "errors": {}, "uses": 1, "hours": 1, **values}
+    return templating.live_page(
+        ADD,
+        "workers/add.html",
+        args,
+        way=way,
+        given=given,
+        token=token,
+        lines=_lines(way, given, token),
+        **shown,
+    )
+
+
+def _given_away() -> release.Release | None:
+    """None where this server can't make agent.pyz: people are then told of the other way alone."""
+    try:
+        return release.current()
+    except NoArchive:
+        log.exception("agent.pyz can't be made")
+        return None
+
+
+def _lines(way: Way, given: release.Release | None, token: str) -> dict[str, str]:
+    return {
+        "any": pasted.line(token, given.sha256, way.origin, way.options) if given and token else "",
+        "file": pasted.by_hand(token, f"python3 {release.FILE}", way.origin, way.options),
+        "checkout": pasted.by_hand(token, "python3 -m agent", way.origin, way.options),
     }
-    return templating.live_page(ADD, "workers/add.html", args, way=_way(), **shown)
 
 
 @blueprint.get("/settings/join-tokens")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, flash, redirect, request, url_for
+from flask import Blueprint, current_app, flash, redirect, request, url_for
 from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
@@ -12,21 +12,36 @@ from webapp import templating
 from webapp.auth import audit
 from webapp.auth.actor import system
 from webapp.auth.guards import me, signed_in
-from webapp.bulk import each_ticked
 from webapp.errors import Invalid, invalid_from
 from webapp.live import views as live
 from webapp.live.bus import organisation_topic, worker_topic
 from webapp.live.views import LiveView, Scope
-from webapp.workers import draining, listing, service
+from webapp.workers import listing, service, vitals
 from webapp.workers.access import worker_for
 from webapp.workers.rules import labels_text, parse_labels
 from webapp.workers.schemas import WorkerChange
 
 blueprint = Blueprint("workers", __name__)
 
-STATUSES = ("pending", "online", "busy", "draining", "quarantined", "unreachable", "offline", "revoked")
-FILTERS = ("q", "status", "label")
+STATUSES = (
+    *("pending", "online", "busy", "draining", "quarantined"),
+    *("unreachable", "offline", "archived", "revoked"),
+)
+FILTERS = ("q", "status", "label", "page")
+PAGE = 50
 AUDIT_ROWS = 10
+# How long a person may choose to drain a worker, in seconds.
+DRAIN_FOR = {
+    "": "until somebody resumes it",
+    "1800": "for 30 minutes",
+    "3600": "for an hour",
+    "7200": "for 2 hours",
+    "14400": "for 4 hours",
+    "28800": "for 8 hours",
+    "86400": "for a day",
+    "259200": "for 3 days",
+    "604800": "for a week",
+}
 
 
 # ---- the list
@@ -34,17 +49,32 @@ AUDIT_ROWS = 10
 
 def _list_context(scope: Scope) -> dict[str, Any]:
     rows = listing.all_shown(scope.organisation_id)
-    known = [row for row in rows if row.status not in ("pending", "revoked")]
-    found = listing.matching(rows, scope.args)
+    known = [row for row in rows if row.status not in ("pending", "revoked", "archived")]
     return {
         **templating.frame(scope, "workers", "Workers"),
         "all": rows,
+        "archived": sum(row.status == "archived" for row in rows),
+        "archive_after_days": current_app.config["SETTINGS"].archive_after_days,
         "pending": [row for row in rows if row.status == "pending"],
         "known_machines": listing.known_machines(rows),
-        "rows": [row for row in found if row.status != "pending" or scope.args.get("status")],
+        **_page_of(listing.matching(rows, scope.args), scope.args.get("page", "")),
         "announced": listing.announced(known),
         "slots_used": sum(row.held for row in known),
         "slots": sum(row.worker.capacity for row in known if row.answers),
+    }
+
+
+def _page_of(found: list[listing.Shown], said: str) -> dict[str, Any]:
+    """A page of the table; one that isn't there any more is the last."""
+    last = max(1, -(-len(found) // PAGE))
+    number = min(max(int(said), 1), last) if said.isdecimal() else 1
+    rows = found[(number - 1) * PAGE : number * PAGE]
+    return {
+        "rows": rows,
+        "found": len(found),
+        "page": number,
+        "last_page": last,
+        "first": (number - 1) * PAGE,
     }
 
 
@@ -69,39 +99,8 @@ def list_page(**values: Any) -> str:
     args = {name: request.args[name][:255] for name in FILTERS if request.args.get(name)}
     rows = listing.all_shown(me().organisation_id)
     labels = sorted({word for row in rows for word in listing.label_words(row.worker)})
-    values = {"labels": labels, "statuses": STATUSES, "announce": {}, **values}
+    values = {"labels": labels, "statuses": STATUSES, "drain_for": DRAIN_FOR, "announce": {}, **values}
     return templating.live_page(WORKERS, "workers/list.html", args, **values)
-
-
-@blueprint.post("/workers/approve")
-@signed_in("admin")
-def approve_many() -> Response:
-    return _each(service.approve, "approved")
-
-
-@blueprint.post("/workers/revoke")
-@signed_in("admin")
-def revoke_many() -> Response:
-    return _each(service.revoke, "revoked")
-
-
-@blueprint.post("/workers/drain")
-@signed_in("admin")
-def drain_many() -> Response:
-    return _each(draining.drain, "told to drain")
-
-
-@blueprint.post("/workers/resume")
-@signed_in("admin")
-def resume_many() -> Response:
-    return _each(draining.resume, "resumed")
-
-
-def _each(act: Callable[..., None], done: str) -> Response:
-    count, problems = each_ticked(lambda worker_id: act(me(), worker_for(me(), worker_id)))
-    words = [f"{templating.plural(count, 'worker')} {done}."] if count or not problems else []
-    flash(" ".join([*words, *problems[:3]]))
-    return redirect(url_for("workers.workers"))
 
 
 # ---- one worker
@@ -147,6 +146,9 @@ def _worker_context(scope: Scope) -> dict[str, Any]:
         **templating.frame(scope, "workers", f"{row.status.capitalize()}: {worker.name}", favicon),
         "row": row,
         "worker": worker,
+        "vitals": vitals.day(worker),
+        "vitals_width": vitals.WIDTH,
+        "vitals_gap": vitals.GAP,
     }
     for panel in panels:
         context |= panel.context(worker.id)
@@ -167,6 +169,7 @@ def worker_page(worker_id: str, **values: Any) -> str:
         "workers/worker.html",
         {"worker": worker_id},
         panels=[name for panel in panels for name in panel.fragments],
+        drain_for=DRAIN_FOR,
         keys=service.keys(found.id),
         entries=audit.entries(found.organisation_id, limit=AUDIT_ROWS, target_id=found.id)
         if me().may("admin")
@@ -180,7 +183,7 @@ def worker_page(worker_id: str, **values: Any) -> str:
 def approve(worker_id: str) -> Response:
     found = worker_for(me(), worker_id)
     service.approve(me(), found)
-    return _done(f"{found.name} is approved. It starts working by itself.", worker_id)
+    return done(f"{found.name} is approved. It starts working by itself.", worker_id)
 
 
 @blueprint.post("/workers/<id:worker_id>/revoke")
@@ -188,7 +191,7 @@ def approve(worker_id: str) -> Response:
 def revoke(worker_id: str) -> Response:
     found = worker_for(me(), worker_id)
     service.revoke(me(), found)
-    return _done(f"{found.name} is revoked: its key is refused from now on.", worker_id)
+    return done(f"{found.name} is revoked: its key is refused from now on.", worker_id)
 
 
 @blueprint.post("/workers/<id:worker_id>/remove")
@@ -201,36 +204,12 @@ def remove(worker_id: str) -> Response:
     return redirect(url_for("workers.workers"))
 
 
-@blueprint.post("/workers/<id:worker_id>/drain")
-@signed_in("admin")
-def drain(worker_id: str) -> Response:
-    found = worker_for(me(), worker_id)
-    draining.drain(me(), found)
-    held = listing.shown(found).held
-    rest = (
-        f"it finishes {templating.plural(held, 'task')} and takes no more"
-        if held
-        else "it takes no more work"
-    )
-    return _done(f"{found.name} drains: {rest}.", worker_id)
-
-
-@blueprint.post("/workers/<id:worker_id>/resume")
-@signed_in("admin")
-def resume(worker_id: str) -> Response:
-    found = worker_for(me(), worker_id)
-    was_set_aside = listing.shown(found).back_at is not None
-    draining.resume(me(), found)
-    end = " Its quarantine is over." if was_set_aside else ""
-    return _done(f"{found.name} takes work again.{end}", worker_id)
-
-
 @blueprint.post("/workers/<id:worker_id>/open")
 @signed_in("admin")
 def open_up(worker_id: str) -> Response:
     found = worker_for(me(), worker_id)
     service.change(me(), found, WorkerChange(admins_only=False))
-    return _done(f"{found.name} takes operators’ tasks now.", worker_id)
+    return done(f"{found.name} takes operators’ tasks now.", worker_id)
 
 
 @blueprint.post("/workers/<id:worker_id>/close")
@@ -238,7 +217,7 @@ def open_up(worker_id: str) -> Response:
 def close(worker_id: str) -> Response:
     found = worker_for(me(), worker_id)
     service.change(me(), found, WorkerChange(admins_only=True))
-    return _done(f"{found.name} takes only admins’ tasks from now on.", worker_id)
+    return done(f"{found.name} takes only admins’ tasks from now on.", worker_id)
 
 
 @blueprint.post("/workers/<id:worker_id>/change")
@@ -251,7 +230,7 @@ def change(worker_id: str) -> Response | tuple[str, int]:
     except Invalid as error:
         errors = {str(row["field"]).split(".")[0]: row["message"] for row in error.extra["errors"]}
         return worker_page(worker_id, form=form, errors=errors), 422
-    return _done("Changed.", worker_id)
+    return done("Changed.", worker_id)
 
 
 def _wish(form: dict[str, str], capacity: int) -> WorkerChange:
@@ -265,9 +244,19 @@ def _wish(form: dict[str, str], capacity: int) -> WorkerChange:
         raise invalid_from(error) from error
 
 
-def _done(words: str, worker_id: str) -> Response:
-    """Back to where the button was: the list, or the worker's page."""
+def done(words: str, worker_id: str) -> Response:
+    """Back to where the button was: the list, the page that waits for new ones, or the worker's."""
     flash(words)
-    if request.form.get("back") == "list":
-        return redirect(url_for("workers.workers"))
+    place, _, since = request.form.get("back", "").partition("-")
+    if place == "list":
+        return back_to_list()
+    if place == "add":
+        return redirect(url_for("workers.add", since=since))
     return redirect(url_for("workers.worker", worker_id=worker_id))
+
+
+def back_to_list() -> Response:
+    """As it was filtered: its form carries that."""
+    return redirect(
+        templating.query_url("workers.workers", {name: request.form.get(name) for name in FILTERS})
+    )

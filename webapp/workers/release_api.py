@@ -1,6 +1,6 @@
 """What a machine needs before it is a worker: the agent as one file, and what is in it."""
 
-from flask import Blueprint, Response, jsonify, request, send_file
+from flask import Blueprint, Response, jsonify, request
 
 from webapp.api import blueprint as api_blueprint
 from webapp.api.documented import documented
@@ -11,7 +11,7 @@ from webapp.workers.answers import ReleaseAnswer
 
 blueprint = api_blueprint("release_api", __name__)
 plain_blueprint = Blueprint("release", __name__)
-YEAR_S = 365 * 24 * 3600
+FOR_EVER = "public, max-age=31536000, immutable"
 
 
 @blueprint.get("/agents/release")
@@ -38,9 +38,9 @@ def agent_file() -> Response:
     wanted = request.args.get("sha256", found.sha256)
     if wanted != found.sha256:
         raise NotFound("This server has another agent by now. Ask for the one that it has.")
-    answer = send_file(found.path, mimetype="application/zip", etag=found.sha256, conditional=True)
-    answer.headers["Cache-Control"] = (
-        f"public, max-age={YEAR_S}, immutable" if "sha256" in request.args else "no-cache"
-    )
+    answer = Response(found.path.read_bytes(), mimetype="application/zip")
+    answer.headers["Cache-Control"] = FOR_EVER if "sha256" in request.args else "no-cache"
     answer.headers["Content-Disposition"] = f"attachment; filename={release.FILE}"
+    answer.set_etag(found.sha256)
+    answer.make_conditional(request, accept_ranges=True, complete_length=found.size)
     return answer

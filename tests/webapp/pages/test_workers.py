@@ -33,7 +33,7 @@ def test_each_is_shown_with_its_vitals(world: World) -> None:
     assert "Online" in words
     assert "site=lab" in words
     assert "12 %" in words
-    assert "114 GB free" in words
+    assert "114 GB" in words
     assert 'aria-label="CPU of lab-01, last hour"' in page.text
 
 
@@ -153,7 +153,7 @@ def test_its_page_says_of_each_tool_its_version_and_why_one_doesnt_work(world: W
     assert "ollama doesn’t work: not signed in: run it once noop" in words
     worker.sync(tools=[{"name": "ollama", "found": {**works, "version": "1.2", "signed_in": True}}])
     live = text_of(client.get(f"/live?view=worker&worker={worker.id}"))
-    assert "ollama 1.2 signed in" in live
+    assert "ollama 1.2, signed in" in live
     assert "doesn’t work" not in live
 
 
@@ -235,56 +235,3 @@ def test_only_admins_of_the_same_organisation_may(world: World, verb: str) -> No
     assert stranger.get(f"/workers/{worker.id}").status_code == 404
     assert f"/{verb}" not in operator.get(f"/workers/{worker.id}").text
     assert [row["status"] for row in world.rows("workers")] == ["pending"]
-
-
-# ---- add one
-
-
-def test_the_line_to_paste_lets_a_machine_in(world: World) -> None:
-    client = world.browser("admin")
-    answer = press(client, "/workers/add", name="the attic", labels="site=attic", life="once")
-    line = re.search(r'<code id="line">(.*?)</code>', answer.text)
-    assert line
-    words = line[1].split()
-    assert words[:6] == ["python", "-m", "agent", "run", "--server", "http://localhost"]
-    assert "--insecure" not in words  # this is loopback
-    worker = world.registered("attic", join_token=words[words.index("--join-token") + 1])
-    assert worker.sync().status_code == 200
-    assert "site=attic" in text_of(client.get(f"/workers/{worker.id}"))
-
-
-def test_the_token_is_shown_once(world: World) -> None:
-    client = world.browser("admin")
-    shown = press(client, "/workers/add", name="x", labels="", life="once").text
-    token = re.search(r"gsj_\w{8}_[\w-]+", shown)
-    assert token
-    for path in ("/workers/add", "/settings/join-tokens", "/settings/audit"):
-        assert token[0] not in client.get(path).text
-
-
-def test_plain_http_on_a_network_is_said_and_has_to_be_meant(new_world: Any) -> None:
-    world = new_world(host="0.0.0.0", public_url="http://garage.lan:8000")
-    client = world.browser("admin")
-    page = client.get("/workers/add")
-    assert "This server speaks plain http." in text_of(page)
-    token = re.search(r'name="csrf_token" value="([^"]+)"', page.text)
-    assert token
-    sent = {"csrf_token": token[1], "name": "x", "labels": "", "life": "once"}
-    answer = client.post("/workers/add", data=sent, headers={"Origin": "http://garage.lan:8000"})
-    assert re.search(r"--server http://garage.lan:8000 --join-token gsj_\S+ --insecure<", answer.text)
-
-
-def test_a_server_on_loopback_says_that_others_cant_reach_it(world: World) -> None:
-    assert "make run HOST=0.0.0.0" in text_of(world.browser("admin").get("/workers/add"))
-
-
-def test_wrong_labels_make_no_token(world: World) -> None:
-    answer = press(world.browser("admin"), "/workers/add", name="x", labels="a=b=c", life="once")
-    assert answer.status_code == 422
-    assert field_error(answer, "labels")
-    assert world.rows("join_tokens") == []
-
-
-def test_operators_add_none(world: World) -> None:
-    assert world.browser("operator").get("/workers/add").status_code == 403
-    assert press(world.browser("operator"), "/workers/add", life="once").status_code == 403
