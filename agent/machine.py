@@ -54,6 +54,15 @@ def boot_id() -> str:
     return _first_line("/proc/sys/kernel/random/boot_id") or _OWN_BOOT
 
 
+def boot_of(folder: Path) -> str:
+    """The boot as the server knows it: another one for each folder, so that an agent's copy isn't taken for itself."""
+    try:
+        place = folder.stat()
+    except OSError:
+        return boot_id()
+    return hashlib.sha256(f"{boot_id()}:{place.st_dev}:{place.st_ino}".encode()).hexdigest()[:32]
+
+
 def describe() -> str:
     """One readable string: `Debian GNU/Linux 12, x86_64`."""
     return f"{_system()}, {platform.machine()}"
@@ -122,7 +131,8 @@ class Gauges:
         self.disk_low = ""  # what is wrong with it, in words
 
     def metrics(self) -> dict[str, float]:
-        """`{cpu_percent, memory_percent, disk_free_bytes, load_1m}`"""
+        """`{cpu_percent, memory_percent, disk_free_bytes, load_1m}`; and, where the system says it, `memory_total_bytes`
+        and `disk_total_bytes`."""
         with self._lock:
             if clock.now() - self._read_at >= _FRESH_S:
                 self._metrics = self._read()
@@ -133,8 +143,9 @@ class Gauges:
         return {
             "cpu_percent": self._cpu_percent(),
             "memory_percent": memory_percent(),
-            "disk_free_bytes": self._disk_free(),
             "load_1m": round(os.getloadavg()[0], 2),
+            **self._disk(),
+            **_memory_total(),
         }
 
     def _cpu_percent(self) -> float:
@@ -144,16 +155,23 @@ class Gauges:
         whole = self._cpu[1] - before[1]
         return round(100 * (self._cpu[0] - before[0]) / whole, 1) if whole > 0 else 0.0
 
-    def _disk_free(self) -> int:
+    def _disk(self) -> dict[str, float]:
         try:
             disk = shutil.disk_usage(self._jobs)
         except OSError:
-            return 0
+            return {"disk_free_bytes": 0}
         wanted = max(self._floor, disk.total // 20)
         is_low = self._floor > 0 and disk.free < wanted
-        self.disk_low = f"disk low: {_gib(disk.free)} free of {_gib(wanted)} wanted" if is_low else ""
-        return disk.free
+        self.disk_low = f"disk low: {gib(disk.free)} free of {gib(wanted)} wanted" if is_low else ""
+        return {"disk_free_bytes": disk.free, "disk_total_bytes": disk.total}
 
 
-def _gib(size: int) -> str:
+def _memory_total() -> dict[str, float]:
+    try:
+        return {"memory_total_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")}
+    except (OSError, ValueError):
+        return {}
+
+
+def gib(size: int) -> str:
     return f"{size / 1024**3:.1f} GiB"

@@ -62,6 +62,37 @@ def _bar(x: float, fine: int, bad: int, title: str, scale: float, height: float)
     )
 
 
+@dataclass(frozen=True)
+class Trace:
+    """A line and the area under it, a path each, with holes where nothing was measured."""
+
+    line: str
+    area: str
+
+
+def trace(points: Sequence[tuple[float, float]], longest_gap: float, height: float, top: float) -> Trace:
+    """Through (x, value), left to right. Neighbours farther apart than `longest_gap` aren't joined."""
+    pieces: list[list[tuple[float, str]]] = []
+    last = None
+    for x, value in points:
+        if last is None or x - last > longest_gap:
+            pieces.append([])
+        pieces[-1].append((x, _y(value, height, top, 2)))
+        last = x
+    return Trace(
+        " ".join(_piece(piece) for piece in pieces),
+        " ".join(f"{_piece(piece)} V{height:g} H{piece[0][0]:g}Z" for piece in pieces if len(piece) > 1),
+    )
+
+
+def _piece(piece: Sequence[tuple[float, str]]) -> str:
+    """What stands alone is a short dash."""
+    if len(piece) == 1:
+        ((x, y),) = piece
+        return f"M{x:g} {y}h1"
+    return "M" + " ".join(f"{x:g} {y}" for x, y in piece)
+
+
 def points(values: Iterable[tuple[float, float | None]], height: float, top: float) -> str:
     """A path through those columns that have a value; a gap where one has none. A lone value is a short dash."""
     out: list[str] = []

@@ -18,7 +18,10 @@ def test_the_first_sync_declares_what_the_agent_is(server: FakeServer, open_sess
     assert first["agent_version"]
     assert {tool["name"] for tool in first["tools"]} >= {"shell", "noop"}
     assert set(first) >= {"hostname", "platform", "labels", "session_id", "boot_id", "slots", "plan_limit"}
-    assert set(first["metrics"]) == {"cpu_percent", "memory_percent", "disk_free_bytes", "load_1m"}
+    assert set(first["metrics"]) == {
+        *("cpu_percent", "memory_percent", "disk_free_bytes", "load_1m"),
+        *("memory_total_bytes", "disk_total_bytes"),
+    }
     assert all("tools" not in sync for sync in others)
 
 

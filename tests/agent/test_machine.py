@@ -25,7 +25,8 @@ def test_the_gauges_read_with_and_without_psutil(
     metrics = machine.Gauges(tmp_path, 0).metrics()
     assert 0 <= metrics["cpu_percent"] <= 100
     assert 0 < metrics["memory_percent"] < 100
-    assert metrics["disk_free_bytes"] > 0
+    assert 0 < metrics["disk_free_bytes"] <= metrics["disk_total_bytes"]
+    assert metrics["memory_total_bytes"] > 0
     assert metrics["load_1m"] >= 0
 
 

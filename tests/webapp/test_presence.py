@@ -41,6 +41,7 @@ def test_agents_that_bring_the_same_new_tool_at_once_are_all_served(world: World
 def test_a_sync_shows_the_worker_online_with_its_vitals(world: World) -> None:
     worker = world.worker()
     vitals = {"cpu_percent": 12.5, "memory_percent": 40.0, "disk_free_bytes": 10**12, "load_1m": 0.5}
+    vitals |= {"disk_total_bytes": 2 * 10**12, "memory_total_bytes": 16 * 10**9}
     worker.sync(metrics=vitals)
     shown = world.api("viewer", "GET", f"/workers/{worker.id}").json
     assert (shown["shown_status"], shown["metrics"]) == ("online", vitals)

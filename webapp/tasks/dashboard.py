@@ -1,21 +1,22 @@
 """What the dashboard shows. A handful of queries, as many for a million tasks as for one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import BigInteger, func, select, type_coerce
+from sqlalchemy import func, select
 from sqlalchemy.orm import joinedload
 
 from webapp import clock
 from webapp.extensions import db
 from webapp.tasks.models import Task
 from webapp.tasks.rules import ACTIVE
+from webapp.tasks.unplaced import Unplaced, unplaced
+from webapp.workers.listing import Shown
 
-HOURS = 24
-HOUR_MS = 3_600_000
 RUNNING_ROWS = 10
-LATEST_ROWS = 10
+LATEST_ROWS = 8
+FAILED_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -54,81 +55,40 @@ def latest(organisation_id: str) -> Sequence[Task]:
     return db.session.scalars(query.limit(LATEST_ROWS).options(joinedload(Task.worker))).all()
 
 
-@dataclass
-class Hour:
-    """What ended in one hour. Durations in seconds, of the tasks that ran at all."""
-
-    begins: datetime
-    completed: int = 0
-    failed: int = 0
-    ran: int = 0
-    ran_s: float = 0.0
-    longest_s: float = 0.0
-
-    @property
-    def mean_s(self) -> float | None:
-        return self.ran_s / self.ran if self.ran else None
-
-
-@dataclass
-class Day:
-    """The last 24 hours, by the hour; the last one goes on."""
-
-    hours: list[Hour] = field(default_factory=list)
-    last_failed_at: datetime | None = None
-
-    @property
-    def completed(self) -> int:
-        return sum(hour.completed for hour in self.hours)
-
-    @property
-    def failed(self) -> int:
-        return sum(hour.failed for hour in self.hours)
-
-    @property
-    def ended(self) -> int:
-        return self.completed + self.failed
-
-    @property
-    def mean_s(self) -> float | None:
-        ran = sum(hour.ran for hour in self.hours)
-        return sum(hour.ran_s for hour in self.hours) / ran if ran else None
-
-    @property
-    def longest_s(self) -> float:
-        return max((hour.longest_s for hour in self.hours), default=0.0)
-
-
-def day(organisation_id: str) -> Day:
-    """One grouped query over the index of ended tasks."""
-    this_hour = clock.now().replace(minute=0, second=0, microsecond=0)
-    begins = this_hour - timedelta(hours=HOURS - 1)
-    found = Day([Hour(begins + timedelta(hours=number)) for number in range(HOURS)])
-    ended, started = (type_coerce(column, BigInteger) for column in (Task.ended_at, Task.started_at))
-    bucket = (ended - clock.to_ms(begins)) // HOUR_MS
-    took = ended - started
-    query = (
-        select(
-            bucket,
-            Task.status,
-            func.count(),
-            func.count(took),
-            func.sum(took),
-            func.max(took),
-            func.max(ended),
-        )
-        .where(Task.organisation_id == organisation_id, Task.ended_at >= begins)
-        .group_by(bucket, Task.status)
+def failed(organisation_id: str, since: datetime) -> Sequence[Task]:
+    """What failed last."""
+    query = select(Task).where(
+        Task.organisation_id == organisation_id, Task.status == "failed", Task.ended_at >= since
     )
-    for number, status, count, ran, ran_ms, longest_ms, last_ms in db.session.execute(query):
-        hour = found.hours[min(int(number), HOURS - 1)]
-        hour.ran += ran
-        hour.ran_s += float(ran_ms or 0) / 1000
-        hour.longest_s = max(hour.longest_s, float(longest_ms or 0) / 1000)
-        if status == "completed":
-            hour.completed += count
-        elif status == "failed":
-            hour.failed += count
-            last = clock.from_ms(int(last_ms))
-            found.last_failed_at = max(last, found.last_failed_at or last)
-    return found
+    query = query.order_by(Task.ended_at.desc()).limit(FAILED_ROWS)
+    return db.session.scalars(query.options(joinedload(Task.worker))).all()
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What only a person can put right."""
+
+    pending: Sequence[Shown]
+    quarantined: Sequence[Shown]
+    # Seen as two machines at once.
+    cloned: Sequence[Shown]
+    # Its agent takes no more work, or its disk is nearly full.
+    troubled: Sequence[Shown]
+    unplaced: Unplaced
+
+    @property
+    def count(self) -> int:
+        workers = (self.pending, self.quarantined, self.cloned, self.troubled)
+        return sum(map(len, workers)) + (self.unplaced.count > 0)
+
+
+def needs(organisation_id: str, rows: Sequence[Shown]) -> Needs:
+    at_work = [row for row in rows if row.worker.status == "approved"]
+    here = [row.worker for row in rows if row.status not in ("revoked", "archived")]
+    return Needs(
+        pending=[row for row in rows if row.status == "pending"],
+        quarantined=[row for row in rows if row.status == "quarantined"],
+        cloned=[row for row in at_work if row.worker.twin_seen_at],
+        troubled=[row for row in at_work if row.trouble],
+        unplaced=unplaced(organisation_id, here),
+    )

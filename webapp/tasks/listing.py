@@ -85,6 +85,11 @@ def running_count(organisation_id: str) -> int:
     return db.session.scalar(query) or 0
 
 
+def newest_id(organisation_id: str) -> str | None:
+    query = select(Task.id).where(Task.organisation_id == organisation_id)
+    return db.session.scalar(query.order_by(Task.id.desc()).limit(1))
+
+
 def is_kept(organisation_id: str, task_id: str) -> bool:
     """Whether there still is such a task: retention may have removed it."""
     query = select(Task.id).where(Task.id == task_id, Task.organisation_id == organisation_id)

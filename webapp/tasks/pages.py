@@ -13,18 +13,17 @@ from webapp.bulk import each_ticked
 from webapp.live.bus import organisation_topic
 from webapp.live.views import LiveView, Scope
 from webapp.tasks import dashboard as figures
-from webapp.tasks import listing, service
+from webapp.tasks import listing, service, throughput
 from webapp.tasks.access import writable_task_for
 from webapp.tasks.rules import TRANSITIONS
 from webapp.workers import listing as workers
 from webapp.workers import tools
-from webapp.workers.access import workers_of
 from webapp.workers.pages import Panel
 
 blueprint = Blueprint("tasks", __name__)
 
 PAGE = 50
-HISTORY_ROWS = 20
+HISTORY_ROWS = 12
 FILTERS = ("status", "q", "tool", "worker", "since", "after")
 SINCE = {
     "hour": ("Last hour", 1),
@@ -42,12 +41,11 @@ TABS = (("", "All"), ("running", "Running"), ("waiting", "Waiting"), ("failed", 
 def _dashboard_context(scope: Scope) -> dict[str, Any]:
     active = figures.active(scope.organisation_id)
     rows = workers.all_shown(scope.organisation_id)
-    known = [row for row in rows if row.status not in ("pending", "revoked")]
-    pending = [row for row in rows if row.status == "pending"]
+    needs = figures.needs(scope.organisation_id, rows)
     running = active.get("running", figures.Active()).count
     title = (
-        f"{running} running, {len(pending)} need you"
-        if pending
+        f"{running} running, {needs.count} need you"
+        if needs.count
         else f"{running} running"
         if running
         else "Dashboard"
@@ -56,11 +54,28 @@ def _dashboard_context(scope: Scope) -> dict[str, Any]:
         **templating.frame(scope, "dashboard", title, "running" if running else "idle"),
         "active": active,
         "idle": figures.Active(),
-        "pending": pending,
-        "workers": known,
+        "needs": needs,
+        "pending": needs.pending,
+        "workers": [row for row in rows if row.status not in ("pending", "revoked", "archived")],
         "running": figures.running(scope.organisation_id),
         "latest": figures.latest(scope.organisation_id),
-        "day": figures.day(scope.organisation_id),
+        **_over_time(scope),
+    }
+
+
+def _over_time(scope: Scope) -> dict[str, Any]:
+    """The last day in figures, and what is drawn: that day by the hour, or a week by six hours."""
+    whose = throughput.Whose("organisation", scope.organisation_id)
+    is_week = scope.args.get("over") == "week"
+    week = throughput.columns(whose, throughput.WEEK, 6) if is_week else []
+    day = throughput.columns(whose, throughput.DAY)
+    drawn = week or day
+    return {
+        "day": throughput.whole(day),
+        "failed": figures.failed(scope.organisation_id, day[0].begins),
+        "over": "week" if is_week else "day",
+        "columns": drawn,
+        "drawn": throughput.whole(drawn),
     }
 
 
@@ -68,7 +83,10 @@ DASHBOARD = LiveView(
     "dashboard",
     (
         "_counts.html",
-        *(f"dashboard/_{name}.html" for name in ("needs", "stats", "running", "latest", "charts", "workers")),
+        *(
+            f"dashboard/_{name}.html"
+            for name in ("needs", "stats", "running", "failed", "latest", "charts", "workers")
+        ),
     ),
     _dashboard_context,
     lambda scope: (organisation_topic(scope.organisation_id),),
@@ -78,7 +96,8 @@ DASHBOARD = LiveView(
 @blueprint.get("/")
 @signed_in("viewer")
 def dashboard() -> str:
-    return templating.live_page(DASHBOARD, "dashboard/dashboard.html", {})
+    args = {"over": "week"} if request.args.get("over") == "week" else {}
+    return templating.live_page(DASHBOARD, "dashboard/dashboard.html", args)
 
 
 # ---- the list
@@ -129,7 +148,9 @@ def tasks() -> str:
         "tasks/list.html",
         args,
         known_tools=tools.catalogue(me().organisation_id),
-        known_workers=workers_of(me().organisation_id),
+        known_workers=[
+            row.worker for row in workers.all_shown(me().organisation_id) if row.status != "archived"
+        ],
         since=SINCE,
     )
 
@@ -159,9 +180,16 @@ def _each(act: Callable[..., Any], done: str) -> Response:
 
 
 def _of_worker(worker_id: str) -> dict[str, Any]:
+    whose = throughput.Whose("worker", worker_id)
+    week = throughput.columns(whose, throughput.WEEK)
     return {
         "held_tasks": listing.held_by(worker_id),
+        "held_of": listing.held_by_class(worker_id),
         "history": listing.ended_on(worker_id, HISTORY_ROWS),
+        "ended_lately": {
+            "24 hours": throughput.whole(week[-throughput.DAY :]),
+            "7 days": throughput.whole(week),
+        },
         "failed_here": listing.failed_in_row(worker_id),
         "worker_id": worker_id,
     }

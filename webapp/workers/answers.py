@@ -103,10 +103,14 @@ class RotationAnswer(TypedDict):
     """To the agent its fresh key, shown only now; to an admin since when one is asked for."""
 
     rotate_requested_at: Time | None
-    api_key: NotRequired[Annotated[str, Field(description="gsw_…: store it, then send it as X-Worker-API-Key")]]
+    api_key: NotRequired[
+        Annotated[str, Field(description="gsw_…: store it, then send it as X-Worker-API-Key")]
+    ]
     key_id: NotRequired[Annotated[str, Field(description="The part of the key that isn't secret")]]
     old_key_expires_at: NotRequired[
-        Annotated[Time, Field(description="If the fresh key is used now; the older one's end counts from there")]
+        Annotated[
+            Time, Field(description="If the fresh key is used now; the older one's end counts from there")
+        ]
     ]
 
 

@@ -10,11 +10,11 @@ from webapp.workers.access import workers_after, workers_of
 from webapp.workers.models import Worker
 from webapp.workers.rules import ShownStatus, is_disk_low
 from webapp.workers.schemas import WorkerQuery
+from webapp.workers.vitals import Day
 
 # A busy worker is seen many times a second: whole steps keep an unchanged fragment the same.
 SEEN_STEP_S = 10
-# A picture of an hour is some fifty pixels wide.
-SAMPLE_STEP = 3
+SPARK_POINTS = 20
 READ_AT_ONCE = 250
 
 
@@ -32,15 +32,22 @@ class Shown:
         return presence.of(self.worker)
 
     def samples(self, name: str) -> list[float]:
-        """One vital (a field of Metrics) over the last hour, oldest first; every third minute, the newest included."""
+        """One vital (a field of Metrics) over the last hour, oldest first: as many as such a small picture shows."""
         seen = self.presence
         values = [getattr(metrics, name) for _, metrics in seen.samples] if seen else []
-        return [float(value) for value in values[::-SAMPLE_STEP][::-1] if value is not None]
+        step = -(-len(values) // SPARK_POINTS) or 1
+        return [float(value) for value in values[::-step][::-1] if value is not None]
 
     def now(self, name: str) -> float | None:
         seen = self.presence
         value = getattr(seen.metrics, name) if seen else None
         return None if value is None else float(value)
+
+    def latest(self, name: str, day: Day) -> float | None:
+        """The same, or after a restart of the server the last that is stored."""
+        value = self.now(name)
+        points = day.points(name)
+        return points[-1][1] if value is None and points else value
 
     @property
     def is_up(self) -> bool:
@@ -96,6 +103,11 @@ def all_shown(organisation_id: str) -> list[Shown]:
     """Two queries, however many workers there are."""
     held = state.busy_with(organisation_id)
     return [shown(worker, held.get(worker.id, 0)) for worker in workers_of(organisation_id)]
+
+
+def first_id(organisation_id: str) -> str | None:
+    found = workers_of(organisation_id, "approved")
+    return found[0].id if found else None
 
 
 def pending_count(organisation_id: str) -> int:

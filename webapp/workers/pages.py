@@ -16,8 +16,9 @@ from webapp.errors import Invalid, invalid_from
 from webapp.live import views as live
 from webapp.live.bus import organisation_topic, worker_topic
 from webapp.live.views import LiveView, Scope
-from webapp.workers import listing, service, vitals
+from webapp.workers import keys, listing, replacing, service, twins, vitals
 from webapp.workers.access import worker_for
+from webapp.workers.models import Worker
 from webapp.workers.rules import labels_text, parse_labels
 from webapp.workers.schemas import WorkerChange
 
@@ -119,7 +120,7 @@ panels: list[Panel] = []
 
 _OWN_FRAGMENTS = (
     "_counts.html",
-    *(f"workers/_{name}.html" for name in ("head", "gauges", "abilities", "announced")),
+    *(f"workers/_{name}.html" for name in ("head", "identity", "gauges", "abilities", "keys", "announced")),
 )
 
 
@@ -146,6 +147,7 @@ def _worker_context(scope: Scope) -> dict[str, Any]:
         **templating.frame(scope, "workers", f"{row.status.capitalize()}: {worker.name}", favicon),
         "row": row,
         "worker": worker,
+        **_identity(worker),
         "vitals": vitals.day(worker),
         "vitals_width": vitals.WIDTH,
         "vitals_gap": vitals.GAP,
@@ -153,6 +155,20 @@ def _worker_context(scope: Scope) -> dict[str, Any]:
     for panel in panels:
         context |= panel.context(worker.id)
     return context
+
+
+def _identity(worker: Worker) -> dict[str, Any]:
+    """Its keys, and whether it is who it seems to be."""
+    former = replacing.same_machine(worker)
+    found = keys.shown(worker.id)
+    return {
+        "keys": found,
+        "key_is_old": worker.status == "approved" and keys.are_old(found),
+        "key_reminder_days": current_app.config["SETTINGS"].key_reminder_days,
+        "twin_is_here": twins.is_recent(worker.id),
+        "same_machine": former,
+        "former_answers": former is not None and listing.shown(former).answers,
+    }
 
 
 @blueprint.get("/workers/<id:worker_id>")
@@ -170,7 +186,6 @@ def worker_page(worker_id: str, **values: Any) -> str:
         {"worker": worker_id},
         panels=[name for panel in panels for name in panel.fragments],
         drain_for=DRAIN_FOR,
-        keys=service.keys(found.id),
         entries=audit.entries(found.organisation_id, limit=AUDIT_ROWS, target_id=found.id)
         if me().may("admin")
         else (),

@@ -192,6 +192,8 @@ class DrainWish(Body):
 class WorkerQuery(ByIdQuery):
     """Which workers. What is left out doesn't narrow it."""
 
+    model_config = example(status="approved", limit=50)
+
     status: Literal[ShownStatus, "approved"] | None = Field(
         None, description="As people see it, or approved: any that may work"
     )
