@@ -92,7 +92,7 @@ def full(shared_stack: Stack, people: People) -> Iterator[dict[str, str]]:
         "worker": f"/workers/{shared_stack.worker('agent-1')['id']}",
         "pending worker": f"/workers/{stranger}",
         "add a worker": "/workers/add",
-        **{f"api, {about}": f"/api?about={about}" for about in ("tasks", "agents")},
+        **{f"api, {about}": f"/api/docs?about={about}" for about in ("tasks", "agents")},
         **{f"settings{path}": f"/settings{path}" for path in SETTINGS},
     }
     Path(gate).touch()

@@ -146,7 +146,8 @@ def test_the_document_is_made_once(world: World) -> None:
 def test_the_page_shows_every_operation_with_a_line_to_paste(world: World, document: dict[str, Any]) -> None:
     browser = world.browser("viewer")
     shown = "".join(
-        browser.get(f"/api?about={tag['name'].lower()}").get_data(as_text=True) for tag in document["tags"]
+        browser.get(f"/api/docs?about={tag['name'].lower()}").get_data(as_text=True)
+        for tag in document["tags"]
     )
     for method, path, operation in operations(document):
         assert f'id="{operation["operationId"]}"' in shown, f"{method} {path}"
@@ -157,14 +158,14 @@ def test_the_page_shows_every_operation_with_a_line_to_paste(world: World, docum
 
 
 def test_the_page_names_shapes_once_as_links(world: World) -> None:
-    page = world.browser("viewer").get("/api?about=workers").get_data(as_text=True)
+    page = world.browser("viewer").get("/api/docs?about=workers").get_data(as_text=True)
     assert 'list of <a href="#WorkerAnswer">WorkerAnswer</a></span>' in page
     assert '<a href="#MetricsAnswer">MetricsAnswer</a> or null</span>' in page
     assert "`" not in page
 
 
 def test_a_group_that_isnt_there_is_the_first_one(world: World) -> None:
-    page = world.browser("viewer").get("/api?about=%3Cb%3E").get_data(as_text=True)
+    page = world.browser("viewer").get("/api/docs?about=%3Cb%3E").get_data(as_text=True)
     assert 'aria-current="page">Tasks</a>' in page
 
 
@@ -175,7 +176,8 @@ def test_a_line_to_paste_says_what_a_shell_makes_the_call_of(world: World, docum
     words = shlex.split(calls["tasks_api_submit"].curl)
     assert words[:5] == ["curl", "-X", "POST", "-H", "Authorization: Bearer $GSW_TOKEN"]
     assert words[-1] == "https://gsw.example/api/v1/tasks"
-    assert calls["tasks_api_show"].curl.endswith("/api/v1/tasks/TASK_ID")
+    assert shlex.split(calls["tasks_api_show"].curl)[-1] == "https://gsw.example/api/v1/tasks/$TASK_ID"
+    assert calls["tasks_api_list_tasks"].curl.endswith('/api/v1/tasks?status=failed&limit=20"')
 
 
 IN_WORDS: list[tuple[dict[str, Any], str]] = [

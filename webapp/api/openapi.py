@@ -20,13 +20,14 @@ from webapp import __version__, errors
 from webapp.api import PREFIX
 from webapp.api.answers import Problem
 from webapp.api.documented import TEXT, Documented
+from webapp.api.examples import IDS, SHAPE, Examples, problem
 from webapp.api.idempotency import HEADER, REPLAYED, KeyReused
 from webapp.errors import GarageError
 
 if TYPE_CHECKING:
     from pydantic_core import core_schema
 
-REF = "#/components/schemas/{model}"
+REF = SHAPE + "{model}"
 RESPONSES = "#/components/responses/"
 ARGUMENT = re.compile(r"<(?:(\w+):)?(\w+)>")
 GROUPS = {
@@ -168,12 +169,19 @@ class Schemas:
         )
         self.definitions: Json = made["$defs"]
         self._refs = {kind: schema["$ref"] for (kind, _), schema in refs.items()}
+        self._examples = Examples(self.definitions)
+
+    def _name(self, kind: Any) -> str:
+        return str(self._refs[kind]).removeprefix(SHAPE)
 
     def content(self, kind: Any) -> Json:
         if kind in self._refs:
             media = "application/problem+json" if kind is Problem else "application/json"
-            return {media: {"schema": {"$ref": self._refs[kind]}}}
-        return {kind: {"schema": {"type": "string"} if kind == TEXT else {}}}
+            return {
+                media: {"schema": {"$ref": self._refs[kind]}, "example": self._examples.of(self._name(kind))}
+            }
+        is_text = kind == TEXT
+        return {kind: {"schema": {"type": "string"}, "example": "hello\n"} if is_text else {"schema": {}}}
 
 
 class InWords(GenerateJsonSchema):
@@ -214,16 +222,18 @@ def _operation(route: Route, schemas: Schemas) -> Json:
 def _path_parameters(route: Route) -> Iterator[Json]:
     for kind, name in ARGUMENT.findall(route.rule.rule):
         schema = {"type": "string", **({"format": "uuid"} if kind == "id" else {"minLength": 1})}
-        yield {"name": name, "in": "path", "required": True, "schema": schema}
+        yield {"name": name, "in": "path", "required": True, "schema": schema, "example": IDS[name]}
 
 
 def _parameters(model: type[BaseModel] | None, place: str) -> Iterator[Json]:
     if model is None:
         return
     made = model.model_json_schema(schema_generator=InWords)
+    [shown] = made.get("examples", [{}])
     for name, schema in made["properties"].items():
         said = _without_null(schema)
         words = {"description": said.pop("description")} if "description" in said else {}
+        words |= {"example": shown[name]} if name in shown else {}
         yield {
             "name": name,
             "in": place,
@@ -265,7 +275,9 @@ def _responses(route: Route, schemas: Schemas) -> Iterator[tuple[str, Json]]:
 def _error(kinds: list[type[GarageError]], schemas: Schemas) -> Json:
     """One response for all errors of a status: what each means, and `Retry-After` where they carry it."""
     words = dict.fromkeys((kind.__doc__ or "").strip().splitlines()[0] for kind in kinds)
-    made: Json = {"description": " Or: ".join(words), "content": schemas.content(Problem)}
+    [(media, part)] = schemas.content(Problem).items()
+    content = {media: {**part, "example": problem(kinds[0])}}
+    made: Json = {"description": " Or: ".join(words), "content": content}
     if any(kind.retry_after_s is not None for kind in kinds):
         header = {"description": "Seconds to wait", "schema": {"type": "integer"}}
         made["headers"] = {"Retry-After": header}

@@ -1,16 +1,22 @@
-"""The OpenAPI document as people read it: its operations in groups, types in words, a line to paste for each."""
+"""The OpenAPI document as people read it: its operations in groups, types in words, a line to paste for each.
+
+The lines name ids and keys as a shell's variables, and `setting` gives the one line before them that says what these are.
+"""
 
 import json
+import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import urlencode
 
+from webapp.api.examples import IDS, SHAPE
 from webapp.api.openapi import RESPONSES, Json
 
-SHAPE = "#/components/schemas/"
 # What any operation may answer with: said once, at the head of the page.
 ANYWHERE = {"400", "401", "403", "413", "422", "429", "500", "503"}
+KEYS = {"GSW_TOKEN": "gst_…", "GSW_WORKER_KEY": "gsw_…"}
 CREDENTIALS = {
     "token": "Authorization: Bearer $GSW_TOKEN",
     "workerKey": "X-Worker-API-Key: $GSW_WORKER_KEY",
@@ -46,6 +52,8 @@ class Call:
     summary: str
     words: str
     curl: str
+    # What the good answer looks like, as JSON; empty where it has none.
+    example: str
     parameters: list[Field]
     body: Shape | None
     answers: list[tuple[str, str, str]]
@@ -106,6 +114,7 @@ def _call(document: Json, verb: str, path: str, operation: Json, origin: str) ->
         operation["summary"],
         _plain(operation.get("description", "")),
         _curl(document, verb, path, operation, origin),
+        _example(operation),
         [_parameter(each) for each in operation.get("parameters", [])],
         _shape(body, schemas[body]) if body else None,
         [row for row in said if row[0] < "400"],
@@ -130,7 +139,8 @@ def _json_body(operation: Json) -> str:
 def _parameter(said: Json) -> Field:
     schema = said["schema"]
     name = f"{said['name']}" if said["in"] != "header" else f"{said['name']} (header)"
-    return Field(name, in_words(schema), [], said.get("description", ""), said["required"], _default(schema))
+    words = _plain(said.get("description", ""))
+    return Field(name, in_words(schema), [], words, said["required"], _default(schema))
 
 
 def _shape(name: str, schema: Json) -> Shape:
@@ -140,7 +150,7 @@ def _shape(name: str, schema: Json) -> Shape:
             member,
             in_words(said),
             sorted(_named(said)),
-            said.get("description", ""),
+            _plain(said.get("description", "")),
             member in required,
             _default(said),
         )
@@ -234,18 +244,49 @@ _BY_TYPE: dict[str, Callable[[Json], str]] = {
 
 
 def _curl(document: Json, verb: str, path: str, operation: Json, origin: str) -> str:
-    """For a POSIX shell. What stands for an id is in capitals; keys come from the environment."""
+    """For a POSIX shell. Keys and ids are its variables."""
     words = ["curl"] if verb == "get" else ["curl", "-X", verb.upper()]
     kinds = [name for each in operation["security"] for name in each]
     if kinds:
         words += ["-H", f'"{CREDENTIALS[kinds[0]]}"']
-    body = _json_body(operation)
-    if body:
-        example = document["components"]["schemas"][body]["examples"][0]
-        words += ["-H", "'Content-Type: application/json'", "-d", shlex.quote(json.dumps(example))]
-    server = document["servers"][0]["url"]
-    return " ".join([*words, origin + server + _with_names(path)])
+    if _json_body(operation):
+        example = json.dumps(operation["requestBody"]["content"]["application/json"]["example"])
+        words += ["-H", "'Content-Type: application/json'", "-d", _with_variables(shlex.quote(example))]
+    address = origin + document["servers"][0]["url"] + re.sub(r"\{(\w+)\}", _variable, path)
+    return " ".join([*words, f'"{address}{_query(operation)}"'])
 
 
-def _with_names(path: str) -> str:
-    return "/".join(part[1:-1].upper() if part.startswith("{") else part for part in path.split("/"))
+def _variable(argument: re.Match[str]) -> str:
+    name = argument[1].upper()
+    return "$WORKER_ID" if name == "AGENT_ID" else f"${name}"
+
+
+def _with_variables(quoted: str) -> str:
+    """The ids in a word between single quotes, as variables outside of them."""
+    for name in ("task_id", "attempt_id"):
+        quoted = quoted.replace(IDS[name], f"'\"${name.upper()}\"'")
+    return quoted
+
+
+def _query(operation: Json) -> str:
+    asked = [
+        (each["name"], each["example"])
+        for each in operation.get("parameters", [])
+        if each["in"] == "query" and "example" in each
+    ]
+    return f"?{urlencode(asked)}" if asked else ""
+
+
+def _example(operation: Json) -> str:
+    """Of the first good answer."""
+    good = operation["responses"][min(operation["responses"])]
+    shown = good.get("content", {}).get("application/json", {}).get("example")
+    return "" if shown is None else json.dumps(shown, indent=2, ensure_ascii=False)
+
+
+def setting(calls: Iterable[Call], known: Mapping[str, str]) -> str:
+    """The line to paste before theirs: the variables that they name. `known`: {TASK_ID: a task of this organisation}."""
+    named = sorted({name for call in calls for name in re.findall(r"\$([A-Z_]+)", call.curl)})
+    samples = {name.upper(): value for name, value in IDS.items()} | KEYS
+    keys_first = sorted(named, key=lambda name: name not in KEYS)
+    return " ".join(["export", *(f"{name}={known.get(name, samples[name])}" for name in keys_first)])

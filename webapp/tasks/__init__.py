@@ -5,6 +5,7 @@ from flask import Flask
 
 def init_app(app: Flask) -> None:
     from webapp import templating
+    from webapp.api import pages as api_pages
     from webapp.live import views as live
     from webapp.tasks import (
         agent_api,
@@ -30,6 +31,7 @@ def init_app(app: Flask) -> None:
         service.after_revoke.append(refusals.forget)
         service.after_new_policy.append(refusals.forget)
     templating.counters["running"] = listing.running_count
+    api_pages.known_ids["TASK_ID"] = listing.newest_id
     worker_pages.add_panel(pages.WORKER_PANEL)
     for view in (pages.DASHBOARD, pages.TASKS, task_pages.TASK, lock_pages.LOCKS):
         live.register(view)

@@ -262,6 +262,8 @@ def _label_word(text: str) -> str:
 class TaskQuery(Query):
     """Which tasks. What is left out doesn't narrow it."""
 
+    model_config = example(status="failed", limit=20)
+
     status: Literal[TaskStatus, "waiting"] | None = Field(None, description="waiting: queued or assigned")
     tool: str = ""
     worker_id: str = ""
