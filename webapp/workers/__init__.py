@@ -10,6 +10,7 @@ def init_app(app: Flask) -> None:
     from webapp.workers import announce_pages as _  # noqa: F401 - its routes hang on the blueprint of pages
     from webapp.workers import api, control_api, join_pages, key_api, listing, pages, release_api
     from webapp.workers import drain_pages as _drains  # noqa: F401 - as above
+    from webapp.workers import key_pages as _keys  # noqa: F401 - as above
 
     templating.counters["pending"] = listing.pending_count
     api_pages.known_ids["WORKER_ID"] = listing.first_id

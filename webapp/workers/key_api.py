@@ -66,9 +66,7 @@ def list_join_tokens() -> Response:
 @blueprint.post("/join-tokens")
 @token_required("admin")
 @answers_a_secret
-@documented(
-    "Make a join token", body=NewJoinToken, answer=NewJoinTokenAnswer, status=201, group="Workers"
-)
+@documented("Make a join token", body=NewJoinToken, answer=NewJoinTokenAnswer, status=201, group="Workers")
 def make_join_token() -> tuple[Response, int]:
     """The token itself is shown only now."""
     wish = parse(NewJoinToken)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, bindparam, delete, select, update
+from flask import current_app
+from sqlalchemy import bindparam, delete, func, select, update
 
 from webapp import clock
 from webapp.auth import audit
@@ -44,14 +45,52 @@ class Rotated:
     old_expires_at: datetime
 
 
-def listed(worker_id: str) -> Sequence[WorkerKey]:
-    """Those that open something, newest first."""
-    query = select(WorkerKey).where(WorkerKey.worker_id == worker_id, _is_live())
-    return db.session.scalars(query.order_by(WorkerKey.created_at.desc(), WorkerKey.key_id)).all()
+@dataclass(frozen=True)
+class Shown:
+    """A key as people see it. `is_fresh`: from a rotation, and nobody has used it yet."""
+
+    key_id: str
+    created_at: datetime
+    expires_at: datetime | None
+    is_fresh: bool
+    used_at: datetime | None
+    used_from: str
 
 
-def _is_live() -> ColumnElement[bool]:
-    return WorkerKey.expires_at.is_(None) | (WorkerKey.expires_at > clock.now())
+def shown(worker_id: str) -> list[Shown]:
+    """Those that open something, newest first. When they were used is said by the minute: they are all the time."""
+    is_live = WorkerKey.expires_at.is_(None) | (WorkerKey.expires_at > clock.now())
+    query = select(WorkerKey).where(WorkerKey.worker_id == worker_id, is_live)
+    return [_shown(key) for key in db.session.scalars(query.order_by(WorkerKey.created_at.desc()))]
+
+
+def _shown(key: WorkerKey) -> Shown:
+    use = presence.use_of(key.key_id)
+    at, address = (use.at, use.address) if use else (key.used_at, key.used_from or "")
+    minute = at and at.replace(second=0, microsecond=0)
+    return Shown(key.key_id, key.created_at, key.expires_at, key.replaces is not None, minute, address)
+
+
+def are_old(found: Sequence[Shown]) -> bool:
+    """Whether the newest was made so long ago that a person should be reminded of it."""
+    limit = _old_before()
+    return bool(found) and limit is not None and found[0].created_at < limit
+
+
+def old_ones(organisation_id: str) -> set[str]:
+    """Ids of the workers that may work and whose newest key is old."""
+    limit = _old_before()
+    if limit is None:
+        return set()
+    query = select(WorkerKey.worker_id).join(Worker, Worker.id == WorkerKey.worker_id)
+    query = query.where(Worker.organisation_id == organisation_id, Worker.status == "approved")
+    query = query.group_by(WorkerKey.worker_id).having(func.max(WorkerKey.created_at) < limit)
+    return set(db.session.scalars(query))
+
+
+def _old_before() -> datetime | None:
+    days = current_app.config["SETTINGS"].key_reminder_days
+    return clock.now() - timedelta(days=days) if days else None
 
 
 def request_rotation(actor: Actor, worker: Worker) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, current_app, flash, redirect, request, url_for
 from pydantic import ValidationError
@@ -18,9 +18,11 @@ from webapp.live.bus import organisation_topic, worker_topic
 from webapp.live.views import LiveView, Scope
 from webapp.workers import keys, listing, replacing, service, twins, vitals
 from webapp.workers.access import worker_for
-from webapp.workers.models import Worker
 from webapp.workers.rules import labels_text, parse_labels
 from webapp.workers.schemas import WorkerChange
+
+if TYPE_CHECKING:
+    from webapp.workers.models import Worker
 
 blueprint = Blueprint("workers", __name__)
 
@@ -157,7 +159,7 @@ def _worker_context(scope: Scope) -> dict[str, Any]:
     return context
 
 
-def _identity(worker: Worker) -> dict[str, Any]:
+def _identity(worker: "Worker") -> dict[str, Any]:
     """Its keys, and whether it is who it seems to be."""
     former = replacing.same_machine(worker)
     found = keys.shown(worker.id)

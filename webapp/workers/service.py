@@ -15,7 +15,6 @@ from webapp.auth.actor import Actor, system
 from webapp.auth.service import default_organisation_id
 from webapp.database import after_commit, transaction
 from webapp.errors import Conflict, TooMany
-from webapp.extensions import db
 from webapp.live.bus import bus, organisation_topic, worker_topic
 from webapp.security import NewToken, digest, new_token, short_code
 from webapp.workers import join_tokens, presence, tools
@@ -140,12 +139,6 @@ def introduce(worker_id: str, said: Introduction, slots: int, plan_limit: int) -
         worker.first_used_at = worker.first_used_at or clock.now()
         tools.learn(worker.organisation_id, worker.declared_tools)
         announce(worker)
-
-
-def keys(worker_id: str) -> Sequence[WorkerKey]:
-    """Newest first."""
-    query = select(WorkerKey).where(WorkerKey.worker_id == worker_id)
-    return db.session.scalars(query.order_by(WorkerKey.created_at.desc())).all()
 
 
 def approve(actor: Actor, worker: Worker) -> None:
