@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import ssl
 import threading
 import time
 import uuid
@@ -16,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.agent.fake_control import FakeControl
+from tests.certificates import Pair
 
 Json = dict[str, Any]
 NO_ORDERS: Json = {"offers": [], "cancel": [], "unknown": []}
@@ -55,9 +57,12 @@ class FakeAttempt:
 
 
 class FakeServer:
-    """Use as a context manager. `misbehave(method, path)` may give an Answer instead of the real one."""
+    """Use as a context manager. With a TLS context it speaks https.
 
-    def __init__(self) -> None:
+    `misbehave(method, path)` may give an Answer instead of the real one.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.lock = threading.Condition()
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.registrations: list[Json] = []
@@ -80,7 +85,12 @@ class FakeServer:
         self._queue: deque[FakeAttempt] = deque()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self._http.server_address[1]}"
+        self._context = context
+        if context:  # the handshake is done by the thread that serves the connection
+            self._http.socket = context.wrap_socket(
+                self._http.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     def __enter__(self) -> FakeServer:
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
@@ -94,6 +104,11 @@ class FakeServer:
         self._http.server_close()
 
     # What a test says.
+
+    def show(self, pair: Pair) -> None:
+        """Another certificate, from the next connection on."""
+        assert self._context is not None
+        self._context.load_cert_chain(pair.cert_file, pair.key_file)
 
     def submit(self, tool: str, task_input: Json, *, fetch: bool = False, **more: Any) -> FakeAttempt:
         attempt = self.known(tool, task_input, fetch=fetch, **more)
@@ -177,9 +192,17 @@ class FakeServer:
             return self._sync(json.loads(content))
         if route.endswith("/logs/chunk"):
             return self._chunk(headers, content)
+        if route.endswith("/cc-status"):
+            return self._control_status()
         if route.endswith("/data"):
             return Answer(200, self.attempts[query.removeprefix("attempt_id=")].data)
         return problem(404)
+
+    def _control_status(self) -> Answer:
+        if self.is_pending:
+            return problem(403, "urn:garageswarm:error:worker-pending")
+        is_connected = bool(self.control and self.control.lines and self.control.lines[-1].is_open)
+        return Answer(200, {"agent_id": "w-1", "connected": is_connected})
 
     def _register(self, body: Json) -> Answer:
         with self.lock:
