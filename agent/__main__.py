@@ -49,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
         return _refuse(str(error), exits.BAD_CONFIG)
     except Stop as error:
         return _refuse(str(error), error.code)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
 
 
 def _refuse(text: str, code: int) -> int:

@@ -17,6 +17,7 @@ from agent.errors import BadConfig
 
 LABEL = re.compile(r"(?P<key>[A-Za-z0-9_.-]{1,63})=(?P<value>[^\s,]{0,255})")
 MAX_SLOTS = 1000
+DEFAULT_STORAGE = Path("~/.garageswarm").expanduser().absolute()
 
 
 @dataclass(frozen=True)
@@ -35,37 +36,62 @@ class Config:
     has_control_socket: bool = True
     log_cap: Cap = field(default_factory=Cap)
     pin: str = ""  # the server's certificate, `sha256:…`; empty: authorities vouch for it
+    policy: Path | None = None  # the owner's policy file; None: where it usually is, if it is there
+    run_as: str = ""  # the user that tasks run as, where the policy file doesn't say
     http: tuple[str, int] | None = None  # where `/health` and `/metrics` are answered
+
+    @property
+    def labels_text(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in self.labels.items())
+
+    @property
+    def slots_text(self) -> str:
+        """Empty for what the machine itself suggests: it may get more cores."""
+        return "" if self.slots == default_slots() else str(self.slots)
 
 
 def load(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     """Raises BadConfig for a setting that is missing or malformed."""
     storage = storage_path(chosen, environ)
     known = identity.look(storage)
+    slots = chosen.slots or environ.get("AGENT_SLOTS") or (known.slots if known else "")
     server = _server(chosen, environ, known.server_url if known and known.is_registered else "")
     return Config(
         server_url=server,
         pin=_pin(chosen.pin or environ.get("AGENT_PIN", ""), server, known),
         name=_name(chosen.name or environ.get("AGENT_NAME") or machine.host_name()),
-        labels=_labels([*environ.get("AGENT_LABELS", "").split(), *chosen.label]),
-        slots=_number("AGENT_SLOTS", chosen.slots or environ.get("AGENT_SLOTS"), default_slots()),
+        labels=_labels(_label_words(chosen, environ, known)),
+        slots=_number("AGENT_SLOTS", slots, default_slots()),
         plan_limit=_number("AGENT_PLAN_LIMIT", environ.get("AGENT_PLAN_LIMIT"), default_plan_limit()),
         storage=storage,
-        jobs=Path(environ.get("AGENT_JOBS_WORKSPACE") or storage / "jobs").expanduser().absolute(),
+        jobs=jobs_path(environ, storage),
         join_token=chosen.join_token or environ.get("AGENT_JOIN_TOKEN") or None,
         drain_s=_number("AGENT_DRAIN_S", environ.get("AGENT_DRAIN_S"), 10, low=0, high=86_400),
-        disk_floor_bytes=_bytes("AGENT_DISK_FLOOR_BYTES", environ, 2 * 1024**3),
+        disk_floor_bytes=disk_floor(environ),
         jobs_bytes=_bytes("AGENT_JOBS_BYTES", environ, 20 * 1024**3),
         has_control_socket=_flag(environ, "AGENT_CONTROL", default="1"),
         log_cap=Cap(_bytes("AGENT_LOG_CAP_BYTES", environ, CAP_BYTES, low=1024**2)),
+        policy=_path(chosen.policy or environ.get("AGENT_POLICY")),
+        run_as=environ.get("AGENT_RUN_AS", ""),
         http=_http(environ.get("AGENT_HTTP", "")),
     )
 
 
 def storage_path(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Path:
-    return (
-        Path(chosen.storage or environ.get("AGENT_STORAGE_PATH") or "~/.garageswarm").expanduser().absolute()
-    )
+    given = chosen.storage or environ.get("AGENT_STORAGE_PATH")
+    return Path(given).expanduser().absolute() if given else DEFAULT_STORAGE
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser().absolute() if text else None
+
+
+def jobs_path(environ: Mapping[str, str], storage: Path) -> Path:
+    return Path(environ.get("AGENT_JOBS_WORKSPACE") or storage / "jobs").expanduser().absolute()
+
+
+def disk_floor(environ: Mapping[str, str]) -> int:
+    return _bytes("AGENT_DISK_FLOOR_BYTES", environ, 2 * 1024**3)
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pin", metavar="P", help="the server's certificate, sha256:…; kept; none forgets it (AGENT_PIN)"
     )
+    parser.add_argument("--policy", metavar="PATH", help="what this machine's owner allows (AGENT_POLICY)")
     parser.add_argument("--insecure", action="store_true", help="allow plain http (AGENT_INSECURE=1)")
     add_storage(parser)
 
@@ -145,6 +172,15 @@ def _name(text: str) -> str:
     if not name or len(name) > 100 or not name.isprintable():
         raise BadConfig("name must have 1 to 100 printable characters (--name, AGENT_NAME)")
     return name
+
+
+def _label_words(
+    chosen: argparse.Namespace, environ: Mapping[str, str], known: identity.Identity | None
+) -> list[str]:
+    """Those of joining, unless others are said; AGENT_LABELS= says that there are none."""
+    if chosen.label or "AGENT_LABELS" in environ:
+        return [*environ.get("AGENT_LABELS", "").split(), *chosen.label]
+    return known.labels.split() if known else []
 
 
 def _labels(words: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -45,7 +44,7 @@ class Diary:
         if self._is_news():
             self._written = self.latest
             try:
-                durable.write(self._path, json.dumps(self.latest.to_dict()).encode(), sync=False)
+                durable.write_json(self._path, self.latest.to_dict(), sync=False)
             except OSError as error:
                 log.debug("%s can't be written: %s", self._path, error)
 
@@ -58,8 +57,5 @@ class Diary:
 
 def read(storage: Path) -> Snapshot | None:
     """What the agent of this storage last wrote, which may have ended since."""
-    try:
-        content = json.loads((storage / FILE).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return Snapshot.parse(content) if isinstance(content, dict) else None
+    content = durable.look_json(storage / FILE)
+    return None if content is None else Snapshot.parse(content)

@@ -63,6 +63,15 @@ def write_json(path: Path, content: dict[str, Any], *, sync: bool = True) -> Non
     write(path, json.dumps(content).encode(), sync=sync)
 
 
+def look_json(path: Path) -> dict[str, Any] | None:
+    """The object in `path`; None where there is none that can be read. Changes nothing, a damaged file neither."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in `path`; None where there is no file, or where it is damaged: that one is set aside."""
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from agent import identity, retry, tools
 from agent.config import Config
 from agent.identity import Identity
+from agent.owner import Owner
 from agent.probes import Prober
 from agent.server import Server, Unreachable
 from agent.session import describe
@@ -24,7 +25,7 @@ def enrol(config: Config, me: Identity, sleep: Callable[[float], None] = time.sl
     """
     server = Server(config.server_url, pin=config.pin)
     body = {
-        **describe(config, Prober(tools.registry().values()).now()),
+        **describe(config, Prober(tools.registry().values()).now(), Owner(config).policy()),
         "name": config.name,
         "machine_id": me.machine_id,
         "nonce": me.nonce,
@@ -32,10 +33,11 @@ def enrol(config: Config, me: Identity, sleep: Callable[[float], None] = time.sl
         "plan_limit": config.plan_limit,
         **({"join_token": config.join_token} if config.join_token else {}),
     }
+    told = {"name": config.name, "labels": config.labels_text, "slots": config.slots_text}
     failures, said = 0, ""
     while True:
         try:
-            me = identity.registered(me, server.register(body), config.name)
+            me = identity.registered(me, server.register(body), **told)
         except (Unreachable, ValueError) as error:
             failures += 1
             if str(error) != said:

@@ -9,6 +9,7 @@ DONE: Final = 0
 REFUSED: Final = 1
 BAD_CONFIG: Final = 2
 IN_USE: Final = 3  # another agent uses the storage
+INTERRUPTED: Final = 130  # by Ctrl-C, before it was done
 # Of `status` alone.
 NOT_RUNNING: Final = 4
 NOT_CONNECTED: Final = 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +22,11 @@ class Identity:
     api_key: str = ""
     code: str = ""
     name: str = ""
+    former_key: str = ""  # the one before a rotation: it opens for a day more, and no log may show it
     pin: str = ""
+    # What it was told when it joined, as the command line takes it: it needn't be said again.
+    labels: str = ""
+    slots: str = ""
 
     @property
     def is_registered(self) -> bool:
@@ -63,24 +66,29 @@ def _now_speaks_tls(before: str, now: str) -> bool:
 
 def look(storage: Path) -> Identity | None:
     """As it is stored; None where there is none that can be read. Changes nothing, a damaged file neither."""
-    try:
-        content = json.loads((storage / FILE).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return _parsed(content) if isinstance(content, dict) else None
+    content = durable.look_json(storage / FILE)
+    return None if content is None else _parsed(content)
 
 
 def save(storage: Path, identity: Identity) -> None:
     durable.write_json(storage / FILE, asdict(identity))
 
 
-def registered(identity: Identity, answer: dict[str, Any], name: str) -> Identity:
-    """Raises ValueError for an answer without the parts that make a worker."""
+def registered(identity: Identity, answer: dict[str, Any], **told: str) -> Identity:
+    """`told`: name, labels and slots. Raises ValueError for an answer without the parts that make a worker."""
     worker_id, api_key = answer.get("worker_id"), answer.get("api_key")
     if not isinstance(worker_id, str) or not isinstance(api_key, str) or not worker_id or not api_key:
         raise ValueError("the server's answer has no worker_id and api_key")
     code = str(answer.get("code") or "")
-    return replace(identity, worker_id=worker_id, api_key=api_key, code=code, name=name)
+    return replace(identity, worker_id=worker_id, api_key=api_key, code=code, **told)
+
+
+def rotated(identity: Identity, answer: dict[str, Any]) -> Identity:
+    """With the fresh key of an answer. Raises ValueError for one that has none."""
+    fresh = answer.get("api_key")
+    if not isinstance(fresh, str) or not fresh or fresh == identity.api_key:
+        raise ValueError("the server's answer has no fresh key")
+    return replace(identity, api_key=fresh, former_key=identity.api_key)
 
 
 def _load(path: Path) -> Identity | None:

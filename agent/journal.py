@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any
 
 from agent import durable
+from agent.account import Account
 
 # An attempt's id names a directory, so it can't be whatever a server sends.
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -39,6 +40,7 @@ class Place:
     path: Path
     work: Path = field(init=False)  # the task's working directory
     script: Path = field(init=False)
+    launch: Path = field(init=False)  # what is to be started as another account; gone once it was read
     output: Path = field(init=False)  # raw stdout and stderr
     hole: Path = field(init=False)  # what the output doesn't have any more, being too long
     began: Path = field(init=False)  # the wrapper's process id, written by itself
@@ -47,7 +49,7 @@ class Place:
     lease: Path = field(init=False)  # when it was last renewed, where the attempt may run elsewhere after it
 
     def __post_init__(self) -> None:
-        for name in ("work", "script", "output", "hole", "began", "exit", "lease"):
+        for name in ("work", "script", "output", "hole", "began", "exit", "lease", "launch"):
             object.__setattr__(self, name, self.path / name)
         object.__setattr__(self, "journal", self.path / "journal.json")
 
@@ -55,7 +57,7 @@ class Place:
     def attempt_id(self) -> str:
         return self.path.name
 
-    def create(self) -> None:
+    def create(self, account: Account | None = None) -> None:
         """Whatever stood here has no journal, so nothing of it was ever started."""
         try:
             self.path.mkdir(mode=0o700)
@@ -63,12 +65,30 @@ class Place:
             self.remove()
             self.path.mkdir(mode=0o700)
         self.work.mkdir(mode=0o700)
+        if account is not None:  # it may pass through, and own its working directory
+            os.chown(self.path, -1, account.gid)
+            self.path.chmod(0o710)
+            os.chown(self.work, account.uid, account.gid)
+
+    def hand_over(self, account: Account) -> None:
+        """The files that its tool has made for the task."""
+        for path in self.path.iterdir():
+            if path.name.partition(".")[0] not in {"work", "journal", "lease"}:
+                os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
     def write_journal(self, entry: Entry, *, is_new: bool) -> None:
         """A new entry is durable when this returns, the directory's own name included."""
         durable.write_json(self.journal, vars(entry), sync=is_new)
         if is_new:
             durable.sync_directory(self.path.parent)
+
+    def look(self) -> Entry | None:
+        """As `read_journal`, and changes nothing: another agent may be at work here."""
+        content = durable.look_json(self.journal)
+        try:
+            return None if content is None else _checked(content)
+        except (TypeError, ValueError):
+            return None
 
     def read_journal(self) -> Entry | None:
         """None where there is none, or a damaged one, which is set aside."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import agent
+from agent.config import DEFAULT_STORAGE
 
 
 def archive() -> Path | None:
@@ -27,10 +28,12 @@ def directory() -> Path:
     return packed.parent if packed else Path(agent.__file__).absolute().parents[1]
 
 
-def typed() -> str:
-    """As a person types it."""
+def typed(words: str = "", storage: Path | None = None) -> str:
+    """As a person types it; `storage` is named where it isn't the usual one."""
     packed = archive()
-    return f"python3 {shlex.quote(str(packed))}" if packed else "python3 -m agent"
+    start = f"python3 {shlex.quote(str(packed))}" if packed else "python3 -m agent"
+    where = f"--storage {shlex.quote(str(storage))}" if storage not in {None, DEFAULT_STORAGE} else ""
+    return " ".join(part for part in (start, words, where) if part)
 
 
 def _python() -> str:

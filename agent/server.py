@@ -7,7 +7,7 @@ import ssl
 import threading
 import zlib
 from hashlib import sha256
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import requests
@@ -59,20 +59,31 @@ def gzip(content: bytes) -> bytes:
 class Server:
     """Every method raises Unreachable or Refused. `pin`: agent/tls.py. Safe to use from several threads."""
 
-    def __init__(self, url: str, worker_id: str = "", api_key: str = "", pin: str = "") -> None:
+    def __init__(
+        self, url: str, worker_id: str = "", api_key: str = "", pin: str = "", former_key: str = ""
+    ) -> None:
         self.url = url
         self.pin = pin
         if url.startswith("https:"):
             tls.context(pin)  # authorities that can't be read are said now, not by a thread of its own
         self.worker_id = worker_id
         self._api_key = api_key
+        self.secrets = tuple(key for key in (api_key, former_key) if key)  # what no log may show
         self._local = threading.local()
         self._breaks = 0  # how often a connection failed
 
     @property
     def secret(self) -> str:
-        """What no log may show."""
+        """The worker's key."""
         return self._api_key
+
+    def learn(self, api_key: str) -> None:
+        """A fresh key: no log may show it from now on."""
+        self.secrets = (*self.secrets, api_key)
+
+    def use(self, api_key: str) -> None:
+        """From the next call on."""
+        self._api_key = api_key
 
     def register(self, body: dict[str, Any]) -> dict[str, Any]:
         """→ `{worker_id, api_key, status, code}`"""
@@ -81,6 +92,28 @@ class Server:
     def sync(self, body: dict[str, Any], wait_s: float) -> dict[str, Any]:
         path = f"/api/v1/workers/{quote(self.worker_id, safe='')}/sync"
         return self._json("POST", path, {**body, "wait_s": wait_s}, read_s=wait_s + 10)
+
+    def rotate_key(self) -> dict[str, Any]:
+        """→ `{api_key, key_id, old_key_expires_at}`"""
+        return self._json("POST", f"/api/v1/workers/{quote(self.worker_id, safe='')}/rotate-key")
+
+    def control_status(self) -> dict[str, Any]:
+        """→ `{connected, …}`, where the key is taken: whether this worker's control socket is open."""
+        return self._json("GET", f"/api/v1/agents/{quote(self.worker_id, safe='')}/cc-status")
+
+    def release(self) -> dict[str, Any]:
+        """→ `{version, protocol, sha256, size, url}` of the agent that the server gives away."""
+        return self._json("GET", "/api/v1/agents/release")
+
+    def agent_file(self, url: str, size: int) -> bytes:
+        """What is at this path of the server: a file of `size` bytes. Of a longer one only a byte more is read."""
+        with self._sent("GET", url, None, {}, READ_S, stream=True) as response:
+            if response.status_code != 200:
+                return _refused_file(response)
+            try:
+                return bytes(response.raw.read(size + 1, decode_content=True))
+            except (OSError, HTTPError) as error:
+                raise _no_answer(error) from error
 
     def task_data(self, data_url: str) -> dict[str, Any]:
         """`data_url` is a path of ours: anything else would carry the key to another place."""
@@ -114,19 +147,30 @@ class Server:
     def _call(
         self, method: str, path: str, content: bytes | None, headers: dict[str, str], read_s: float = READ_S
     ) -> dict[str, Any]:
+        return _answer(self._sent(method, path, content, headers, read_s))
+
+    def _sent(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        headers: dict[str, str],
+        read_s: float,
+        **more: Any,
+    ) -> requests.Response:
         try:
-            response = self._session().request(
+            return self._session().request(
                 method,
                 self.url + path,
                 data=content,
-                headers=headers,
+                headers={**headers, **({"X-Worker-API-Key": self._api_key} if self._api_key else {})},
                 timeout=(CONNECT_S, read_s),
                 allow_redirects=False,  # requests would carry the worker key along to any host
+                **more,
             )
         except (OSError, HTTPError, ValueError) as error:
             self._breaks += 1
             raise _no_answer(error) from error
-        return _answer(response)
 
     def _session(self) -> requests.Session:
         """This thread's. Where one connection broke, those that others keep open for later may be as dead, and each would
@@ -143,9 +187,12 @@ class Server:
                 tls.mount(session, self.pin)
             session.headers["User-Agent"] = f"garageswarm-agent/{__version__}"
             session.headers["Accept"] = "application/json"
-            if self._api_key:
-                session.headers["X-Worker-API-Key"] = self._api_key
         return session
+
+
+def _refused_file(response: requests.Response) -> NoReturn:
+    _answer(response)
+    raise Unreachable(_not_ours(response))
 
 
 def _task(task_id: str) -> str:
@@ -203,7 +250,8 @@ def _innermost(error: BaseException) -> BaseException:
     """Requests wraps `Connection refused` in three layers."""
     inner: BaseException = error
     while True:
-        deeper = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__
+        wrapped = inner.args[0] if inner.args else None  # urllib3 wraps TLS's errors so
+        deeper = getattr(inner, "reason", None) or inner.__cause__ or inner.__context__ or wrapped
         if not isinstance(deeper, BaseException) or deeper is inner:
             return inner
         inner = deeper

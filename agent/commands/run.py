@@ -16,6 +16,7 @@ from agent.errors import BadConfig, Stop
 from agent.server import Refused
 from agent.session import Session
 from agent.systemd import STOPPING, Systemd
+from agent.update import Successor
 
 log = logging.getLogger("agent")
 
@@ -24,7 +25,7 @@ HELP = "join if need be, then run tasks until told to stop"
 CANCEL_S = 8.0
 GOODBYE_S = 5.0
 _LOOK_S = 0.02
-_COLLECT_S = 30.0
+_COLLECT_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,11 +89,15 @@ def _work(settings: Config, me: identity.Identity, systemd: Systemd) -> int:
     if settings.http:
         health.serve(*settings.http, session.loop.progress, lambda: session.diary.latest)
     session.start()
-    while not signals.count:
+    successor = Successor()
+    while not signals.count and not successor.is_due(is_idle=session.is_idle):
         signals.wait(_COLLECT_S)
         orphans.collect()
-    systemd.tell(STOPPING)
+    if signals.count:
+        systemd.tell(STOPPING)  # not for a successor: it is the same process to systemd
     _wind_down(session, signals, settings.drain_s)
+    if not signals.count:
+        successor.start()
     return exits.DONE
 
 

@@ -1,0 +1,215 @@
+"""`status` and `reset`: what a storage says, with and without an agent at work in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import diary
+from agent.commands import status
+from agent.errors import BadConfig
+from tests.agent.conftest import (
+    StartAgent,
+    directory,
+    is_running,
+    running,
+    wait_for,
+)
+from tests.agent.fake_server import Answer, FakeServer
+from tests.agent.test_join import agent
+
+
+def facts(storage: Path, **environ: str) -> dict[str, Any]:
+    return status.gather(storage, environ)
+
+
+def code(storage: Path) -> int:
+    return agent(storage, "status").returncode
+
+
+def test_before_joining_it_says_how(storage: Path) -> None:
+    ended = agent(storage, "status")
+    assert ended.returncode == 1
+    assert "has not joined" in ended.stdout
+    assert "join --server URL" in ended.stdout
+    assert not storage.exists()
+
+
+def test_a_connected_agent_is_0_and_its_task_is_listed(
+    server: FakeServer, storage: Path, start_agent: StartAgent
+) -> None:
+    start_agent()
+    attempt = running(server, storage, "echo up; sleep 60")
+    wait_for(lambda: facts(storage)["connection"]["state"] == "connected")
+    before = len(server.requests)
+    ended = agent(storage, "status", "--json")
+    assert ended.returncode == 0
+    assert len(server.requests) == before, "the server hears nothing of it"
+    found = json.loads(ended.stdout)
+    assert (found["name"], found["worker_id"], found["server"]) == (
+        server.registrations[0]["name"],
+        "w-1",
+        server.url,
+    )
+    assert found["agent"]["running"]
+    assert found["connection"]["last_sync_s"] < status.LATELY_S
+    assert found["tools"]["shell"]["works"]
+    (task,) = found["tasks"]
+    assert (task["task_id"], task["tool"], task["has_report"]) == (attempt.offer["task_id"], "shell", False)
+    assert task["running_s"] >= 0
+    assert f"{attempt.offer['task_id']} shell runs for" in agent(storage, "status").stdout
+
+
+def test_an_agent_without_a_server_is_5_and_says_why(
+    server: FakeServer, storage: Path, start_agent: StartAgent
+) -> None:
+    start_agent()
+    wait_for(lambda: facts(storage)["connection"]["state"] == "connected")
+    server.misbehave = lambda *_: Answer(503, {})
+    server.approve()  # wakes the call that is parked
+    server.submit("noop", {})
+    wait_for(lambda: facts(storage)["connection"]["state"] == "unreachable")
+    ended = agent(storage, "status")
+    assert ended.returncode == 5
+    assert "unreachable: the server says 503" in ended.stdout
+
+
+def test_an_agent_that_waits_for_approval_is_5(
+    server: FakeServer, storage: Path, start_agent: StartAgent
+) -> None:
+    server.is_pending = True
+    start_agent()
+    wait_for(lambda: facts(storage)["connection"]["state"] == "waiting for approval")
+    ended = agent(storage, "status")
+    assert ended.returncode == 5
+    assert "code ABC-DEF" in ended.stdout
+
+
+def test_an_agent_that_was_killed_is_4_and_what_it_left_is_listed(
+    server: FakeServer, storage: Path, start_agent: StartAgent
+) -> None:
+    killed = start_agent()
+    running(server, storage, "echo up; sleep 60")
+    wait_for(lambda: facts(storage)["connection"]["state"] == "connected")
+    killed.kill()
+    ended = agent(storage, "status")
+    assert ended.returncode == 4
+    assert "not running; to start it" in ended.stdout
+    assert "last answer" in ended.stdout
+    assert "runs for" in ended.stdout
+
+
+def test_an_agent_that_says_connected_and_has_had_no_answer_for_long_is_silent(storage: Path) -> None:
+    last = diary.Snapshot(1, "1", state="connected", synced_at=0.0)
+    assert status._connection(is_running=True, last=last)["state"] == "silent"
+    assert status._connection(is_running=False, last=last)["state"] == "not running"
+
+
+def test_looking_changes_nothing_a_damaged_file_neither(storage: Path) -> None:
+    (storage / "jobs" / "a-1").mkdir(parents=True)
+    (storage / "spool").mkdir()
+    for name in ("identity.json", "status.json", "jobs/a-1/journal.json", "spool/a-2.json"):
+        (storage / name).write_text('{"nonce": ')
+    before = sorted((path, path.stat().st_mtime_ns) for path in storage.rglob("*"))
+    assert code(storage) == 1
+    assert sorted((path, path.stat().st_mtime_ns) for path in storage.rglob("*")) == before
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[None]:
+    """Root may read anything: as root the test goes on as somebody else."""
+    own = os.geteuid()
+    if own == 0:
+        os.seteuid(65_534)
+    yield
+    os.seteuid(own)
+
+
+def test_a_storage_of_another_account_is_said_in_one_line(
+    storage: Path, request: pytest.FixtureRequest
+) -> None:
+    storage.mkdir(mode=0o000)
+    request.getfixturevalue("as_nobody")
+    with pytest.raises(BadConfig, match="ask as the account that runs the agent"):
+        facts(storage)
+
+
+def test_a_lock_that_is_only_looked_at_keeps_no_agent_from_starting(
+    server: FakeServer, storage: Path, start_agent: StartAgent
+) -> None:
+    first = start_agent()
+    wait_for(lambda: server.syncs)
+    first.kill()
+    started = start_agent()
+    while len({sync["session_id"] for sync in server.syncs}) < 2:
+        facts(storage)
+        assert is_running(started.process.pid)
+
+
+# reset
+
+
+def joined(server: FakeServer, storage: Path) -> None:
+    assert agent(storage, "join", "--server", server.url).returncode == 0
+
+
+def test_reset_asks_and_does_nothing_where_nobody_can_answer(server: FakeServer, storage: Path) -> None:
+    joined(server, storage)
+    ended = agent(storage, "reset", said="y\n")
+    assert ended.returncode == 1
+    assert "--yes" in ended.stderr
+    assert (storage / "identity.json").exists()
+
+
+def test_after_a_reset_the_machine_joins_as_another_worker(server: FakeServer, storage: Path) -> None:
+    joined(server, storage)
+    ended = agent(storage, "reset", "--yes")
+    assert ended.returncode == 0
+    assert f"{server.url}/workers" in ended.stdout
+    assert not (storage / "identity.json").exists()
+    joined(server, storage)
+    first, second = server.registrations
+    assert first["nonce"] != second["nonce"]
+
+
+def test_a_reset_said_twice_has_nothing_to_forget(server: FakeServer, storage: Path) -> None:
+    joined(server, storage)
+    agent(storage, "reset", "--yes")
+    ended = agent(storage, "reset", "--yes")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "Nothing to forget" in ended.stdout
+
+
+def test_a_running_agent_is_not_reset(server: FakeServer, storage: Path, start_agent: StartAgent) -> None:
+    started = start_agent()
+    wait_for(lambda: server.syncs)
+    ended = agent(storage, "reset", "--yes", "--force")
+    assert ended.returncode == 3
+    assert f"process {started.process.pid}" in ended.stderr
+    assert (storage / "identity.json").exists()
+
+
+def test_held_tasks_are_named_and_only_force_ends_them(
+    server: FakeServer, storage: Path, start_agent: StartAgent
+) -> None:
+    server.judge_report = lambda *_: {"status": 503}
+    killed = start_agent()
+    attempt = running(server, storage, "echo up; sleep 300")
+    ended_one = server.submit("shell", {"script": "true"})
+    wait_for((storage / "spool" / f"{ended_one.offer['attempt_id']}.json").exists)
+    pid = int(directory(storage, attempt).began.read_text())
+    killed.kill()
+    refused = agent(storage, "reset", "--yes")
+    assert refused.returncode == 1
+    assert attempt.offer["task_id"] in refused.stderr
+    assert f"{ended_one.offer['task_id']} shell has ended, its result is not delivered yet" in refused.stderr
+    assert is_running(pid)
+    assert agent(storage, "reset", "--yes", "--force").returncode == 0
+    assert not is_running(pid)
+    assert [path.name for path in (storage / "jobs").iterdir()] == ["agent.lock"]
+    assert not list((storage / "spool").iterdir())
