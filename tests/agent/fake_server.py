@@ -28,7 +28,7 @@ class Answer:
     """`kind` other than JSON makes it an answer that isn't the server's."""
 
     status: int
-    body: Json | str = field(default_factory=dict)
+    body: Json | str | bytes = field(default_factory=dict)
     kind: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -350,13 +350,14 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             answer = server.answer(self.command, self.path, headers, content)
-            body = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+            text = json.dumps(answer.body) if isinstance(answer.body, dict) else answer.body
+            body = text if isinstance(text, bytes) else text.encode()
             self.send_response(answer.status)
             for name, value in {"Content-Type": answer.kind, **answer.headers}.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body.encode())))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body.encode())
+            self.wfile.write(body)
 
         do_GET = do_POST = do_PUT = _serve  # noqa: N815 - the base class wants these names
 
