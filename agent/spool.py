@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -13,6 +14,7 @@ from agent.journal import SAFE_ID
 
 log = logging.getLogger("agent")
 
+FOLDER = "spool"  # in the storage
 REMEMBERED = 1000
 
 
@@ -92,7 +94,8 @@ class Ended:
                 durable.write(self._path, "".join(f"{one}\n" for one in self._ids).encode(), sync=False)
                 self._lines = len(self._ids)
                 return
-            with self._path.open("a", encoding="ascii") as lines:
+            handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with os.fdopen(handle, "a", encoding="ascii") as lines:
                 lines.write(f"{attempt_id}\n")
             self._lines += 1
         except OSError as error:
