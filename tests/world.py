@@ -311,6 +311,13 @@ class World:
         assert worker.sync(held=[offer["attempt_id"]]).status_code == 200
         return offer
 
+    def running_task_of(self, worker: WorkerOf, **said: Any) -> dict[str, Any]:
+        """The same, where its agent says more of itself."""
+        self.queued_task()
+        [offer] = worker.sync(**said).json["offers"]
+        assert worker.sync(held=[offer["attempt_id"]], **said).status_code == 200
+        return dict(offer)
+
     def task(self, task_id: str, role: Role = "viewer") -> dict[str, Any]:
         return dict(self.api(role, "GET", f"/tasks/{task_id}").json)
 

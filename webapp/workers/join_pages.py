@@ -161,7 +161,10 @@ def _lines(way: Way, given: release.Release | None, token: str) -> dict[str, str
 @signed_in("admin")
 def join_tokens_page() -> tuple[str, int]:
     found = join_tokens.listed(me().organisation_id)
-    return templating.page("settings/join_tokens.html", "settings", "Join tokens", tokens=found)
+    joined = join_tokens.joined_with(me().organisation_id)
+    return templating.page(
+        "settings/join_tokens.html", "settings", "Join tokens", tokens=found, joined=joined
+    )
 
 
 @blueprint.post("/settings/join-tokens/<key_id>/revoke")

@@ -1,5 +1,6 @@
 """Join tokens: whoever shows one comes into its organisation, approved at once unless the token says otherwise."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -113,12 +114,12 @@ def some(organisation_id: str, after: str, limit: int) -> Sequence[JoinToken]:
     return db.session.scalars(query.order_by(JoinToken.key_id).limit(limit + 1)).all()
 
 
-def joined_with(organisation_id: str) -> dict[str, list[Worker]]:
+def joined_with(organisation_id: str) -> defaultdict[str, list[Worker]]:
     """The workers that came with each token, by its id, and are still here."""
     query = select(Worker).where(Worker.organisation_id == organisation_id, Worker.join_key_id.is_not(None))
-    found: dict[str, list[Worker]] = {}
+    found = defaultdict[str, list[Worker]](list)
     for worker in db.session.scalars(query.order_by(Worker.created_at)):
-        found.setdefault(worker.join_key_id or "", []).append(worker)
+        found[worker.join_key_id or ""].append(worker)
     return found
 
 

@@ -59,7 +59,7 @@ def list_join_tokens() -> Response:
         join_tokens.some(me().organisation_id, asked.after, asked.limit), asked.limit, attrgetter("key_id")
     )
     joined = join_tokens.joined_with(me().organisation_id)
-    items = [_as_wire(token, [worker.id for worker in joined.get(token.key_id, ())]) for token in page]
+    items = [_as_wire(token, [worker.id for worker in joined[token.key_id]]) for token in page]
     return jsonify(JoinTokenList(items=items, next=after))
 
 

@@ -146,6 +146,10 @@ class JoinToken(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
+    @property
+    def is_expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= clock.now()
+
 
 class Tool(Base):
     """What a task of this organisation can run: declared by an approved agent, the newest version wins."""
