@@ -17,7 +17,8 @@ from agent.errors import BadConfig
 
 LABEL = re.compile(r"(?P<key>[A-Za-z0-9_.-]{1,63})=(?P<value>[^\s,]{0,255})")
 MAX_SLOTS = 1000
-DEFAULT_STORAGE = Path("~/.garageswarm").expanduser().absolute()
+STORAGE_NAME = ".garageswarm"
+DEFAULT_STORAGE = Path.home().absolute() / STORAGE_NAME
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def load(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Config:
         storage=storage,
         jobs=jobs_path(environ, storage),
         join_token=chosen.join_token or environ.get("AGENT_JOIN_TOKEN") or None,
-        drain_s=_number("AGENT_DRAIN_S", environ.get("AGENT_DRAIN_S"), 10, low=0, high=86_400),
+        drain_s=drain_s(environ),
         disk_floor_bytes=disk_floor(environ),
         jobs_bytes=_bytes("AGENT_JOBS_BYTES", environ, 20 * 1024**3),
         has_control_socket=_flag(environ, "AGENT_CONTROL", default="1"),
@@ -78,8 +79,12 @@ def load(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Config:
 
 
 def storage_path(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Path:
+    return given_storage(chosen, environ) or DEFAULT_STORAGE
+
+
+def given_storage(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Path | None:
     given = chosen.storage or environ.get("AGENT_STORAGE_PATH")
-    return Path(given).expanduser().absolute() if given else DEFAULT_STORAGE
+    return Path(given).expanduser().absolute() if given else None
 
 
 def _path(text: str | None) -> Path | None:
@@ -88,6 +93,10 @@ def _path(text: str | None) -> Path | None:
 
 def jobs_path(environ: Mapping[str, str], storage: Path) -> Path:
     return Path(environ.get("AGENT_JOBS_WORKSPACE") or storage / "jobs").expanduser().absolute()
+
+
+def drain_s(environ: Mapping[str, str]) -> float:
+    return _number("AGENT_DRAIN_S", environ.get("AGENT_DRAIN_S"), 10, low=0, high=86_400)
 
 
 def disk_floor(environ: Mapping[str, str]) -> int:

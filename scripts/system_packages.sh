@@ -4,13 +4,15 @@
 set -u
 
 # One word to add here, and one line in each function below.
-PACKAGES="postgresql chromium git fonts-dejavu-core"
+PACKAGES="postgresql chromium git nginx systemd fonts-dejavu-core"
 
 is_there() {
     case $1 in
         postgresql) command -v initdb || ls /usr/lib/postgresql/*/bin/initdb ;;
         chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ;;
         git) command -v git ;;
+        nginx) command -v nginx || ls /usr/sbin/nginx ;;
+        systemd) command -v systemd-analyze ;;
         fonts-dejavu-core) ! command -v apt-get || ls /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ;;
     esac >/dev/null 2>&1
 }
@@ -20,6 +22,8 @@ skipped_without() {
         postgresql) echo "every test marked postgres" ;;
         chromium) echo "every test marked browser" ;;
         git) echo "tests of projects and of the agent's git tool" ;;
+        nginx) echo "the tests of a server behind a reverse proxy" ;;
+        systemd) echo "the tests of the agent's systemd unit" ;;
         fonts-dejavu-core) echo "nothing, but letters may be missing in screenshots" ;;
     esac
 }
@@ -51,6 +55,16 @@ case " $missing " in *" postgresql "*)
     fi ;;
 esac
 
+# Nor did anybody ask for an nginx that listens on port 80, now or after the next boot.
+own_policy=""
+case " $missing " in *" nginx "*)
+    if [ ! -e /usr/sbin/policy-rc.d ]; then
+        own_policy=/usr/sbin/policy-rc.d
+        printf '#!/bin/sh\nexit 101\n' >"$own_policy"
+        chmod 755 "$own_policy"
+    fi ;;
+esac
+
 echo "Installing what the tests need: $missing"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
@@ -61,4 +75,6 @@ for package in $missing; do
         echo "  $package COULD NOT BE INSTALLED. Skipped without it: $(skipped_without "$package")" >&2
 done
 [ -z "$own_setting" ] || rm -f "$own_setting"
+[ -z "$own_policy" ] || rm -f "$own_policy"
+case " $missing " in *" nginx "*) update-rc.d nginx disable >/dev/null 2>&1 || true ;; esac
 exit 0

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NoReturn, Protocol, cast
 
 from agent import __version__, program
-from agent.commands import join, reset, run, status, update
+from agent.commands import install, join, reset, rotate_key, run, status, update
 from agent.errors import BadConfig
 
 Action = Callable[[argparse.Namespace, Mapping[str, str]], int]
@@ -28,7 +28,15 @@ class Command(Protocol):
 DEFAULT = "run"
 # In the order in which people meet them.
 COMMANDS: Mapping[str, Command] = MappingProxyType(
-    {"join": join, "run": run, "status": status, "update": update, "reset": reset}
+    {
+        "join": join,
+        "run": run,
+        "status": status,
+        "install": install,
+        "update": update,
+        "rotate-key": rotate_key,
+        "reset": reset,
+    }
 )
 
 
