@@ -13,10 +13,12 @@ from agent import clock, ending, inline, orphans, retry, tools
 from agent.cap import Cap
 from agent.ending import Ending, Why
 from agent.journal import Entry, Place
+from agent.limits import Limits
 from agent.logs import AttemptLog, FileSource, MemorySource
 from agent.mask import Masker
 from agent.masked import MaskedSource
 from agent.offer import BadOffer, Offer, task_of
+from agent.policy import Policy
 from agent.process_run import ProcessRun
 from agent.pump import Pump
 from agent.secret_forms import secrets_of
@@ -52,6 +54,7 @@ class Workshop:
     when_reportable: Callable[[Attempt], None]
     when_dropped: Callable[[Attempt], None]
     log_cap: Cap
+    policy: Callable[[], Policy]  # what the machine's owner allows now
 
 
 @dataclass
@@ -72,9 +75,9 @@ class Lease:
 
 
 @functools.lru_cache(maxsize=1)
-def _plain_masker(secret: str) -> Masker:
+def _plain_masker(keys: tuple[str, ...]) -> Masker:
     """Of attempts that have no secrets of their own: most, and it takes longer to make than many a task."""
-    return Masker([secret])
+    return Masker(keys)
 
 
 class _Unexpected(Exception):
@@ -104,6 +107,7 @@ class Attempt:
         self._data = data  # what `data_url` returns, where the offer brought it
         self._refusal = refusal  # how it ends because this agent doesn't start it
         self._entry = entry  # of an earlier agent, whose attempt this goes on with
+        self._secrets: list[str] | None = None  # not known yet
         self.report_not_before = 0.0
         self._rejections = 0
         self._renewal_noted_at = float("-inf")
@@ -111,10 +115,11 @@ class Attempt:
             # The lease ran on while no agent was there.
             noted = self.place.renewal() or (entry.prepared_at, self.lease.seconds)
             self.lease.renewed_at, self.lease.seconds = noted
+        self._limits = Limits(self.place.path)
         self._run_s: float | None = None
         self._memory = MemorySource() if isinstance(self._tool, InlineTool) else None
         raw = FileSource(self.place.output) if self._memory is None else self._memory
-        self._masker = _plain_masker(workshop.server.secret)
+        self._masker = _plain_masker(workshop.server.secrets)
         self._masked = MaskedSource(raw, self.place.hole)
         self.log = AttemptLog(offer.task_id, offer.attempt_id, self._masked, owner=self, cap=workshop.log_cap)
 
@@ -153,7 +158,8 @@ class Attempt:
 
     def run(self) -> None:
         started_at = clock.now()
-        log.info("task %s started (%s)", self.offer.task_id, self.offer.tool, extra=self._names())
+        if self._refusal is None:
+            log.info("task %s started (%s)", self.offer.task_id, self.offer.tool, extra=self._names())
         self._workshop.pump.follow(self.log)
         try:
             outcome = self._refusal or self._work()
@@ -164,7 +170,7 @@ class Attempt:
             orphans.end_all(self.attempt_id, None)
             outcome = ending.failure(f"the agent failed: {text}")
         if self._run_s is None:
-            self._run_s = clock.now() - started_at
+            self._run_s = 0.0 if outcome.failure_class == ending.REFUSED else clock.now() - started_at
         if self.wish.why is Why.ABANDONED:
             self._drop()
         else:
@@ -197,22 +203,36 @@ class Attempt:
         return task, secrets
 
     def _know(self, secrets: list[str]) -> None:
-        if secrets:
-            self._masker = Masker([*secrets, self._workshop.server.secret])
-        self._masked.know(self._masker)
+        self._secrets = secrets
+        keys: tuple[str, ...] | None = None
+        while keys != self._workshop.server.secrets:  # a fresh key may come while this one goes on
+            keys = self._workshop.server.secrets
+            self._masker = Masker([*secrets, *keys]) if secrets else _plain_masker(keys)
+            self._masked.know(self._masker)
+
+    def learn_key(self) -> None:
+        """The worker has a fresh key. No log has it yet: what was masked before stays as it is."""
+        if self._secrets is not None:
+            self._know(self._secrets)
 
     def _run_tool(self, tool: Tool, task: dict[str, Any], secrets: list[str]) -> Ending:
         if self.wish.why is not None and self._entry is None:
             raise Stopped
         if self._entry is None and self._is_fenced:  # its data came late: it may run elsewhere by now
             return ending.by_wish(Why.FENCED, "", None)
+        policy = self._workshop.policy()
+        rule = policy.refusal(self.offer, tool, task.get("input") or {}) if self._entry is None else None
+        if rule is not None:
+            return ending.refused(rule)
         if isinstance(tool, InlineTool) and self._memory is not None:
             started_at = clock.now()
             job = inline.InlineJob(self._memory, self.wish, lambda: self._deadlines(started_at))
             return inline.run(tool, task.get("input") or {}, job)
         if not isinstance(tool, ProcessTool):
             raise TypeError(f"{tool.name} is neither a process nor an inline tool")
-        run = ProcessRun(self.offer, self.place, self.wish, self._workshop.boot_id, self._deadlines)
+        run = ProcessRun(
+            self.offer, self.place, self.wish, self._workshop.boot_id, self._deadlines, policy.account
+        )
         outcome = run.resume(tool, self._entry) if self._entry else run.begin(tool, task, secrets)
         self._run_s = run.run_s
         return outcome
@@ -248,6 +268,7 @@ class Attempt:
             yield self.log.grown_at + silence, Why.NO_OUTPUT, f"no output for {ending.seconds(silence)}"
         if self.offer.on_lost == "requeue":
             yield self.lease.fence_at, Why.FENCED, ""
+        yield from self._limits.deadlines(self._workshop.policy(), started_at)
 
     def _drop(self) -> None:
         log.info("task %s is not ours any more", self.offer.task_id, extra=self._names())

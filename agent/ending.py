@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.process import signal_name
 
+REFUSED = "refused"
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -21,6 +22,7 @@ class Why(enum.Enum):
     CANCELLED = "cancelled"
     TIMEOUT = "timeout"
     NO_OUTPUT = "no_output"
+    DISK = "disk_low"  # it takes more room than the machine's owner gives a task
     FENCED = "fenced"  # its lease runs out unrenewed, and its owner wants it to run elsewhere then
     ABANDONED = "abandoned"  # not ours any more: ended without a report
 
@@ -84,6 +86,11 @@ def on_full_disk(outcome: Ending) -> Ending:
 def offer_lost(error: str) -> Ending:
     """Nothing of it was ever started here, so that it can be given to anybody."""
     return Ending("failed", None, error, "offer_lost")
+
+
+def refused(rule: str) -> Ending:
+    """The machine's owner doesn't allow it. Nothing was started; the task is given back, and offered elsewhere."""
+    return Ending("failed", None, rule, REFUSED)
 
 
 def log_incomplete(missing: int, error: str | None) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from agent.account import Account
 from agent.offer import Offer
 from agent.orphans import ID_VARIABLE
 
@@ -19,10 +20,11 @@ def base() -> dict[str, str]:
     return {"PATH": DEFAULT_PATH, "LANG": "C.UTF-8", "HOME": "/", **kept}
 
 
-def for_task(offer: Offer, own: Mapping[str, str]) -> dict[str, str]:
+def for_task(offer: Offer, own: Mapping[str, str], account: Account | None = None) -> dict[str, str]:
     """`own` may replace the kept ones, never what says whose process this is."""
     return {
         **base(),
+        **(account.variables if account else {}),
         **own,
         "GARAGESWARM_TASK_ID": offer.task_id,
         ID_VARIABLE: offer.attempt_id,

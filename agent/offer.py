@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agent.journal import SAFE_ID
@@ -24,6 +25,9 @@ class Offer:
     no_output_timeout_s: float | None
     on_lost: str
     data_url: str
+    organisation: Mapping[str, str] = field(
+        default_factory=dict
+    )  # `id` and `name`; empty from an older server
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Offer:
@@ -41,6 +45,7 @@ class Offer:
             no_output_timeout_s=_limit(raw.get("no_output_timeout_s")),
             on_lost=str(raw.get("on_lost") or "fail"),
             data_url=_data_url(raw, f"attempt_id={attempt_id}"),
+            organisation=_organisation(raw.get("organisation")),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,6 +64,11 @@ def _data_url(raw: dict[str, Any], query: str) -> str:
     """Says which attempt it means: without that, another one's data could be the answer."""
     url = str(raw.get("data_url") or f"/api/v1/agents/tasks/{raw['task_id']}/data")
     return url if "?" in url else f"{url}?{query}"
+
+
+def _organisation(said: object) -> dict[str, str]:
+    known = said if isinstance(said, dict) else {}
+    return {name: known[name] for name in ("id", "name") if isinstance(known.get(name), str)}
 
 
 def _number(value: object) -> int:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import inspect
 import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from agent import files
+from agent import durable, files, launch
+from agent.account import Account
 from agent.journal import Place
 
 # $0 is the attempt's directory, $1 how many files may be open, the rest is the command. The trap keeps the wrapper
@@ -23,6 +26,8 @@ WRAPPER = (
     'ulimit -Sn "$1"; shift; trap : HUP INT TERM; echo $$ >"$0/began"; '
     '("$@" 2>&1); code=$?; echo $code >"$0/exit"; exit $code'
 )
+# As it is now: the file may be another one by the time it is needed.
+_LAUNCH = inspect.getsource(launch)
 # Without pidfd, how often to look.
 _LOOK_S = 0.05
 
@@ -90,6 +95,20 @@ class Process:
             os.close(self._pidfd)
             self._pidfd = None
         return None if self._child is None else self._child.wait()
+
+
+def start_as(
+    account: Account,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    own: Mapping[str, str],
+    place: Place,
+) -> Process:
+    """The wrapper stays what the agent is, and its environment is `own`, which the task has no part in: only the command
+    becomes the account's, with `environment`. Raises OSError."""
+    said = {"argv": list(command), "env": dict(environment), "uid": account.uid, "gid": account.gid}
+    durable.write_json(place.launch, {**said, "groups": list(account.groups)}, sync=False)
+    return start([sys.executable, "-I", "-S", "-c", _LAUNCH, str(place.launch)], own, place)
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], place: Place) -> Process:

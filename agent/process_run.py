@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent import clock, ending, environment, machine, orphans, process
+from agent.account import Account
 from agent.ending import Ending
 from agent.journal import Entry, Place
 from agent.offer import Offer
@@ -27,17 +28,26 @@ Deadlines = Callable[[float], Iterable[Deadline]]
 class ProcessRun:
     """`deadlines` gives the limits of a process that started at the time it is called with."""
 
-    def __init__(self, offer: Offer, place: Place, wish: Wish, boot_id: str, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        offer: Offer,
+        place: Place,
+        wish: Wish,
+        boot_id: str,
+        deadlines: Deadlines,
+        account: Account | None = None,
+    ) -> None:
         self._offer = offer
         self._place = place
         self._wish = wish
         self._boot_id = boot_id
         self._deadlines = deadlines
+        self._account = account  # that a new one runs as, where not as the agent
         self.run_s = 0.0  # how long the process took
 
     def begin(self, tool: ProcessTool, task: dict[str, Any], secrets: list[str]) -> Ending:
         """A new attempt: its journal is durable before anything is started."""
-        self._place.create()
+        self._place.create(self._account)
         offer = self._offer.to_dict()
         entry = Entry(offer, task, self._boot_id, clock.now(), time.time(), secrets=secrets)
         self._place.write_journal(entry, is_new=True)
@@ -82,7 +92,12 @@ class ProcessRun:
             log.warning("task %s: its process can't be noted: %s", self._offer.task_id, error)
 
     def _started(self, command: Command) -> Process:
-        return process.start(command.argv, environment.for_task(self._offer, command.env), self._place)
+        variables = environment.for_task(self._offer, command.env, self._account)
+        if self._account is None:
+            return process.start(command.argv, variables, self._place)
+        self._place.hand_over(self._account)
+        own = environment.for_task(self._offer, {})
+        return process.start_as(self._account, command.argv, variables, own, self._place)
 
     def _watch(self, tool: ProcessTool, watched: Process, started_at: float) -> Ending:
         watch = Watch(watched, self._wish, lambda: self._deadlines(started_at))

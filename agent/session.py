@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent import PROTOCOL, __version__, durable, ending, files, leftovers, machine, orphans, tools
+from agent import PROTOCOL, __version__, durable, ending, files, leftovers, machine, orphans, spool, tools
 from agent.attempt import Attempt, Workshop
 from agent.config import MAX_SLOTS, Config
 from agent.control import Control
@@ -20,10 +20,13 @@ from agent.identity import Identity
 from agent.journal import SAFE_ID, Place
 from agent.loop import IN_FLIGHT, Loop
 from agent.notices import Notices
-from agent.offer import BadOffer, Offer
+from agent.offer import BadOffer, Offer, task_of
+from agent.owner import Owner
+from agent.policy import Policy
 from agent.pool import Pool
 from agent.probes import Prober, declarations
 from agent.pump import Pump
+from agent.rotation import Rotation
 from agent.server import Server
 from agent.snapshot import Snapshot
 from agent.spool import Ended, Spool
@@ -45,13 +48,17 @@ class Session:
         self._boot_id = machine.boot_id()
         self._gauges = machine.Gauges(config.jobs, config.disk_floor_bytes)
         self._was_disk_low = False
+        self._owner = Owner(config)
+        self._declared = self._owner.policy()
         self._is_stopping = False
         self._is_over = threading.Event()
         self._prober = Prober(tools.registry().values())
-        self._spool = Spool(config.storage / "spool")
+        self._spool = Spool(config.storage / spool.FOLDER)
         self._ended = Ended(config.storage / "ended")
         self._cleaners = Pool("clean", 1)
-        server = Server(config.server_url, identity.worker_id, identity.api_key, config.pin)
+        server = Server(
+            config.server_url, identity.worker_id, identity.api_key, config.pin, identity.former_key
+        )
         self._pump = Pump(server)
         notices = Notices(config.server_url, identity.code)
         self._standing = notices.standing
@@ -66,8 +73,11 @@ class Session:
             self._reportable,
             self._dropped,
             config.log_cap,
+            self._owner.policy,
         )
         self._control = Control(server, self.loop)
+        self._rotation = Rotation(config.storage, identity, server, self._learn_key)
+        self._rotation.when_used = self._control.reconnect
         self._adopted: list[Attempt] = []
         self._adopt()
         # The server counts the slots, and a person there may give more than this machine asked for.
@@ -82,6 +92,7 @@ class Session:
         if self._config.has_control_socket:
             threading.Thread(target=self._control.run, name="control", daemon=True).start()
         threading.Thread(target=self._make_rounds, name="rounds", daemon=True).start()
+        threading.Thread(target=self._rotation.run, name="rotation", daemon=True).start()
         threading.Thread(target=self.diary.run, name="diary", daemon=True).start()
 
     def _make_rounds(self) -> None:
@@ -151,15 +162,20 @@ class Session:
             return None
         data = raw.get("data")
         data = data if isinstance(data, dict) else None
-        attempt = Attempt(self._workshop, offer, data=data, refusal=self._refusal())
+        attempt = Attempt(self._workshop, offer, data=data, refusal=self._refusal(offer, data))
         self._slots.submit(attempt.run)
         return attempt
 
-    def _refusal(self) -> Ending | None:
-        """How an offer ends that had been made before the server heard that no more is taken. It is the worker's
-        already, so that passing over it would keep the task waiting until it counts as lost."""
+    def _refusal(self, offer: Offer, data: dict[str, Any] | None) -> Ending | None:
+        """How an offer ends that the machine's owner doesn't allow, or that had been made before the server heard that
+        no more is taken. It is the worker's already, so that passing over it would keep the task waiting until it counts
+        as lost."""
         if self._is_stopping:
             return ending.offer_lost("the agent was stopping and did not start this")
+        tool = tools.registry().get(offer.tool)
+        rule = self._owner.policy().refusal(offer, tool, _input_of(data))
+        if rule is not None:
+            return ending.refused(rule)
         reason = self._disk_low()
         return ending.disk_low(f"not started: {reason}") if reason else None
 
@@ -171,22 +187,35 @@ class Session:
         if left:
             self._cleaners.submit(lambda: _clean(left))
 
+    def rotate_key(self) -> None:
+        self._rotation.ask()
+
+    def _learn_key(self) -> None:
+        for attempt in self.loop.held():
+            attempt.learn_key()
+
     def watch(self, attempt_ids: Iterable[str]) -> None:
         self._pump.watch(attempt_ids)
 
     def declaration(self) -> dict[str, Any]:
-        return describe(self._config, self._prober.now())
+        return describe(self._config, self._prober.now(), self._declared)
 
     def situation(self) -> dict[str, Any]:
         return {
             "session_id": self._session_id,
-            "boot_id": self._boot_id,
+            "boot_id": machine.boot_of(self._config.storage),
             "slots": self._config.slots,
             "plan_limit": self._config.plan_limit,
             "metrics": self._gauges.metrics(),
         }
 
     def unable(self) -> str:
+        policy = self._owner.policy()
+        if policy is not self._declared:
+            self._declared = policy
+            self.loop.redeclare()
+        if policy.problem:
+            return f"the owner's policy: {policy.problem}"
         if len(self.loop.held()) >= files.most_tasks():
             return f"no more tasks than {files.most_tasks()}: this account may open no more files"
         return self._disk_low()
@@ -261,7 +290,7 @@ class Session:
             place.remove()  # without a journal nothing was started
 
 
-def describe(config: Config, found: Mapping[str, Finding]) -> dict[str, Any]:
+def describe(config: Config, found: Mapping[str, Finding], policy: Policy) -> dict[str, Any]:
     """What this agent is: for register, for the first sync of each session, and when what was found is another."""
     return {
         "hostname": machine.host_name(),
@@ -269,10 +298,19 @@ def describe(config: Config, found: Mapping[str, Finding]) -> dict[str, Any]:
         "agent_version": __version__,
         "protocol": PROTOCOL,
         "labels": config.labels,
-        "tools": declarations(tools.registry().values(), found),
+        "policy": policy.to_dict(),
+        "tools": declarations(tools.registry().values(), policy.on(found)),
     }
 
 
 def _clean(attempts: list[Attempt]) -> None:
     for attempt in attempts:
         attempt.clean()
+
+
+def _input_of(data: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the task was given, where the offer brought it along."""
+    try:
+        return None if data is None else task_of(data).get("input") or {}
+    except BadOffer:
+        return None

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -38,6 +38,16 @@ class Command:
 
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Uses:
+    """What a task would do that the machine's owner may have a rule for. `commands` is what the task itself names, each a
+    program and its arguments; None where nobody can tell."""
+
+    commands: Sequence[Sequence[str]] | None = ()
+    variables: Sequence[str] = ()  # that it sets
+    repositories: Sequence[str] = ()  # git URLs
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,11 @@ class Tool(ABC):
     @abstractmethod
     def check(self, task_input: Input) -> None:
         """The agent's own look at what the server has checked already. Raises BadInput."""
+
+    def uses(self, task_input: Input) -> Uses:
+        """Of an input that was checked. A tool that takes commands, variables or repositories from a task says so here:
+        that is all the owner's rules go by."""
+        return Uses()
 
     def probe(self, path: str) -> Finding:
         """A look whether it works here, with programs looked for in `path`. What isn't a program always does.

@@ -18,6 +18,7 @@ from agent.tools import (
     Input,
     NotStartable,
     ProcessTool,
+    Uses,
     checked_text,
     refuse_unknown,
 )
@@ -80,6 +81,10 @@ class Shell(ProcessTool):
         else:
             _check_argv(task_input["argv"])
         _check_env(task_input.get("env", {}))
+
+    def uses(self, task_input: Input) -> Uses:
+        commands = [task_input["argv"]] if "argv" in task_input else None
+        return Uses(commands, list(task_input.get("env", {})))
 
     def command(self, task_input: Input, directory: Path, path: str) -> Command:
         env = dict(task_input.get("env", {}))

@@ -1,0 +1,61 @@
+"""The unprivileged account that tasks run as, where the agent itself is root."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.errors import BadConfig
+
+
+@dataclass(frozen=True)
+class Account:
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name}
+
+    def may_pass(self, folder: Path) -> bool:
+        """Whether it can go through, by the folder's mode: the first class that it belongs to decides."""
+        found = folder.stat()
+        if found.st_uid == self.uid:
+            return bool(found.st_mode & stat.S_IXUSR)
+        if found.st_gid in self.groups:
+            return bool(found.st_mode & stat.S_IXGRP)
+        return bool(found.st_mode & stat.S_IXOTH)
+
+
+def find(name: str) -> Account:
+    """Raises BadConfig where tasks can't run as such a user."""
+    if os.geteuid() != 0:
+        raise BadConfig(f"run_as {name} needs an agent that runs as root")
+    try:
+        known = pwd.getpwnam(name)
+    except KeyError:
+        raise BadConfig(f"run_as: there is no user {name!r} on this machine") from None
+    groups = tuple(os.getgrouplist(name, known.pw_gid))
+    if known.pw_uid == 0 or 0 in groups:
+        raise BadConfig(f"run_as: {name} is root, or in root's group: give an unprivileged user")
+    return Account(name, known.pw_uid, known.pw_gid, groups, known.pw_dir)
+
+
+def open_way(account: Account, storage: Path, jobs: Path) -> None:
+    """Let it through to the folders of its tasks, and read nothing on the way. Raises BadConfig where that isn't ours
+    to allow."""
+    own = [storage, jobs] if storage in jobs.parents else [jobs]
+    for folder in own:
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IXOTH)
+    closed = [folder for folder in (*jobs.parents, jobs) if not account.may_pass(folder)]
+    if closed:
+        raise BadConfig(
+            f"run_as: {account.name} can't get through {min(closed)} to the folders of its tasks: "
+            "give AGENT_JOBS_WORKSPACE another place, like /var/lib/garageswarm/jobs"
+        )
