@@ -11,6 +11,7 @@ def init_app(app: Flask) -> None:
         agent_api,
         api,
         exchange,
+        list_pages,
         listing,
         lock_api,
         lock_pages,
@@ -33,7 +34,7 @@ def init_app(app: Flask) -> None:
     templating.counters["running"] = listing.running_count
     api_pages.known_ids["TASK_ID"] = listing.newest_id
     worker_pages.add_panel(pages.WORKER_PANEL)
-    for view in (pages.DASHBOARD, pages.TASKS, task_pages.TASK, lock_pages.LOCKS):
+    for view in (pages.DASHBOARD, list_pages.TASKS, task_pages.TASK, lock_pages.LOCKS):
         live.register(view)
     for module in (api, agent_api, lock_api, pages):
         app.register_blueprint(module.blueprint)

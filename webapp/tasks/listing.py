@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, false, func, or_, select
 from sqlalchemy.orm import joinedload
 
 from webapp.extensions import db
 from webapp.tasks.models import Attempt, Placement, Task
 from webapp.tasks.rules import ACTIVE
 from webapp.workers.models import Worker
+from webapp.workers.rules import label_problem
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,33 @@ def tasks(organisation_id: str, wanted: Filter, after: str | None = None, limit:
     if after:
         query = query.where(Task.id < after)
     return db.session.scalars(query.order_by(Task.id.desc()).limit(limit)).all()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Tasks, newest first, and where its neighbours begin: `newer` is the next page's `before`, `older` its `after`."""
+
+    rows: Sequence[Task]
+    newer: str | None
+    older: str | None
+
+
+def page(
+    organisation_id: str, wanted: Filter, size: int, after: str | None = None, before: str | None = None
+) -> Page:
+    """The page that follows a task, or that comes before one; without either, or where nothing newer is left, the first."""
+    if before:
+        found = newer(organisation_id, wanted, before, size + 1)
+        if len(found) > size:
+            return Page(found[1:], found[1].id, found[-1].id)
+    found = tasks(organisation_id, wanted, None if before else after, size + 1)
+    rows = found[:size]
+    is_first = before or not after
+    return Page(
+        rows,
+        None if is_first or not rows else rows[0].id,
+        rows[-1].id if len(found) > size else None,
+    )
 
 
 def newer(organisation_id: str, wanted: Filter, before: str, limit: int) -> Sequence[Task]:
@@ -65,6 +93,8 @@ def _filtered(query: Select[Task], organisation_id: str, wanted: Filter) -> Sele
 def _asking_for(organisation_id: str, label: str) -> Select[str]:
     """The placements that ask for this label. Few: tasks that ask the same share one."""
     key, equals, value = label.partition("=")
+    if label_problem({key: value}):
+        return select(Placement.id).where(false())  # it would be a path into JSON of another kind
     query = select(Placement.id).where(Placement.organisation_id == organisation_id)
     if equals:
         return query.where(Placement.labels[key].as_string() == value)

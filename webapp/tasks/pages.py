@@ -1,38 +1,22 @@
-"""Pages about tasks: the dashboard, the list, and what a worker's page says of them. One task is in `task_pages.py`."""
+"""Pages about tasks: the dashboard, and what a worker's page says of them. The list is in `list_pages.py`, one task in
+`task_pages.py`."""
 
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
-from flask import Blueprint, flash, redirect, request
-from werkzeug.wrappers import Response
+from flask import Blueprint, request
 
-from webapp import clock, templating
-from webapp.auth.guards import me, signed_in
-from webapp.bulk import each_ticked
+from webapp import templating
+from webapp.auth.guards import signed_in
 from webapp.live.bus import organisation_topic
 from webapp.live.views import LiveView, Scope
 from webapp.tasks import dashboard as figures
-from webapp.tasks import listing, service, throughput
-from webapp.tasks.access import writable_task_for
-from webapp.tasks.rules import TRANSITIONS
+from webapp.tasks import listing, throughput
 from webapp.workers import listing as workers
-from webapp.workers import tools
 from webapp.workers.pages import Panel
 
 blueprint = Blueprint("tasks", __name__)
 
-PAGE = 50
 HISTORY_ROWS = 12
-FILTERS = ("status", "q", "tool", "worker", "since", "after")
-SINCE = {
-    "hour": ("Last hour", 1),
-    "day": ("Last 24 h", 24),
-    "week": ("Last 7 days", 168),
-    "month": ("Last 30 days", 720),
-}
-TABS = (("", "All"), ("running", "Running"), ("waiting", "Waiting"), ("failed", "Failed"),
-        ("completed", "Completed"), ("cancelled", "Cancelled"))  # fmt: skip
 
 
 # ---- the dashboard
@@ -98,82 +82,6 @@ DASHBOARD = LiveView(
 def dashboard() -> str:
     args = {"over": "week"} if request.args.get("over") == "week" else {}
     return templating.live_page(DASHBOARD, "dashboard/dashboard.html", args)
-
-
-# ---- the list
-
-
-def _list_context(scope: Scope) -> dict[str, Any]:
-    found = listing.tasks(scope.organisation_id, _wanted(scope), scope.args.get("after"), PAGE + 1)
-    counts = listing.active_counts(scope.organisation_id)
-    running, waiting = counts.get("running", 0), counts.get("queued", 0) + counts.get("assigned", 0)
-    title = f"{running} running, {waiting} waiting" if running or waiting else "Tasks"
-    return {
-        **templating.frame(scope, "tasks", title, "running" if running else "idle"),
-        "rows": found[:PAGE],
-        "older": found[PAGE - 1].id if len(found) > PAGE else None,
-        "tabs": TABS,
-        "tab_counts": {"running": running, "waiting": waiting},
-        "has_filter": any(scope.args.get(name) for name in FILTERS),
-    }
-
-
-def _wanted(scope: Scope) -> listing.Filter:
-    args = scope.args
-    status = args.get("status", "")
-    hours = SINCE.get(args.get("since", ""), ("", 0))[1]
-    return listing.Filter(
-        status if status in (*TRANSITIONS, "waiting") else "",
-        args.get("tool", ""),
-        args.get("worker", ""),
-        args.get("q", ""),
-        clock.now() - timedelta(hours=hours) if hours else None,
-    )
-
-
-TASKS = LiveView(
-    "tasks",
-    ("_counts.html", "tasks/_tabs.html", "tasks/_rows.html"),
-    _list_context,
-    lambda scope: (organisation_topic(scope.organisation_id),),
-)
-
-
-@blueprint.get("/tasks")
-@signed_in("viewer")
-def tasks() -> str:
-    args = {name: request.args[name].strip()[:255] for name in FILTERS if request.args.get(name, "").strip()}
-    return templating.live_page(
-        TASKS,
-        "tasks/list.html",
-        args,
-        known_tools=tools.catalogue(me().organisation_id),
-        known_workers=[
-            row.worker for row in workers.all_shown(me().organisation_id) if row.status != "archived"
-        ],
-        since=SINCE,
-    )
-
-
-@blueprint.post("/tasks/cancel")
-@signed_in("operator")
-def cancel_many() -> Response:
-    return _each(service.cancel, "cancelled")
-
-
-@blueprint.post("/tasks/retry")
-@signed_in("operator")
-def retry_many() -> Response:
-    return _each(service.retry, "submitted again")
-
-
-def _each(act: Callable[..., Any], done: str) -> Response:
-    count, problems = each_ticked(lambda task_id: act(me(), writable_task_for(me(), task_id)))
-    words = [f"{templating.plural(count, 'task')} {done}."]
-    if problems:
-        words.append(f"{templating.plural(len(problems), 'task')} not: {problems[0]}")
-    flash(" ".join(words))
-    return redirect(templating.query_url("tasks.tasks", {name: request.form.get(name) for name in FILTERS}))
 
 
 # ---- the part of a worker's page

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from html import unescape
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,14 @@ from tests.world import World, later
 def rows(answer: object) -> list[str]:
     """The names in the list, from the top."""
     return re.findall(r'class="cut" id="t-[^"]+" href="[^"]+" title="([^"]*)"', answer.text)
+
+
+def ways(answer: Any) -> dict[str, str]:
+    """{newer, newest, older: where it leads}, as far as the page offers them."""
+    return {
+        name: unescape(href)
+        for name, href in re.findall(r'id="(newe\w+|older)"[^>]* href="([^"]+)"', answer.text)
+    }
 
 
 def test_the_newest_is_on_top(world: World) -> None:
@@ -38,11 +48,17 @@ def test_without_any_it_says_what_to_do(world: World) -> None:
         ("status=nonsense", ["idle", "backup"]),
         ("since=hour", ["idle", "backup"]),
         ("worker=nobody", []),
+        ("label=os", ["backup"]),
+        ("label=os=linux", ["backup"]),
+        ("label=os=linux&tool=noop", []),
+        ("label=gpu", []),
+        ("label=%22%5D%27", []),
+        ("label=a+b", []),
     ],
 )
 def test_a_filter_narrows_it(world: World, query: str, found: list[str]) -> None:
     world.worker()
-    world.queued_task(name="backup")
+    world.queued_task(name="backup", labels={"os": "linux"})
     world.queued_task(name="idle", tool="noop", input={})
     assert rows(world.browser("viewer").get(f"/tasks?{query}")) == found
 
@@ -56,19 +72,38 @@ def test_a_filter_that_finds_nothing_leads_back_to_all(world: World) -> None:
 
 
 def test_older_ones_are_on_the_next_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webapp.tasks.pages.PAGE", 2)
+    monkeypatch.setattr("webapp.tasks.list_pages.PAGE", 2)
     world.worker()
-    for name in ("a", "b", "c"):
+    for name in "abcdefg":
         world.queued_task(name=name)
     client = world.browser("viewer")
-    first = client.get("/tasks")
-    assert rows(first) == ["c", "b"]
-    older = re.search(r'id="older" href="([^"]+)"', first.text)
-    assert older
-    second = client.get(older[1])
-    assert rows(second) == ["a"]
-    assert 'id="older"' not in second.text
-    assert 'id="newest"' in second.text
+    page = client.get("/tasks?q=&tool=shell")
+    assert rows(page) == ["g", "f"]
+    assert set(ways(page)) == {"older"}
+    for found in (["e", "d"], ["c", "b"]):
+        page = client.get(ways(page)["older"])
+        assert rows(page) == found
+        assert set(ways(page)) == {"older", "newer", "newest"}
+    last = client.get(ways(page)["older"])
+    assert (rows(last), set(ways(last))) == (["a"], {"newer", "newest"})
+    assert ways(last)["newest"] == "/tasks?tool=shell"
+    for found in (["c", "b"], ["e", "d"], ["g", "f"]):
+        last = client.get(ways(last)["newer"])
+        assert rows(last) == found
+    assert set(ways(last)) == {"older"}
+
+
+def test_a_page_before_which_little_is_left_is_the_first_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not half a page, which would go on growing while new ones come."""
+    monkeypatch.setattr("webapp.tasks.list_pages.PAGE", 2)
+    world.worker()
+    ids = [world.queued_task(name=name) for name in "abc"]
+    page = world.browser("viewer").get(f"/tasks?before={ids[1]}")
+    assert (rows(page), set(ways(page))) == (["c", "b"], {"older"})
+    for cursor in ("after=zzz", "before=zzz", "before=0", f"after={ids[0]}", "after=0&before=0"):
+        assert world.browser("viewer").get(f"/tasks?{cursor}").status_code == 200
 
 
 def test_another_organisations_tasks_arent_in_it(world: World) -> None:
@@ -134,8 +169,19 @@ def test_the_ticked_ones_run_again_as_new_tasks(world: World) -> None:
 
 
 def test_one_comes_back_to_the_same_filter(world: World) -> None:
-    answer = press(world.browser("operator"), "/tasks/cancel", status="failed", q="x", evil="y")
-    assert answer.location == "/tasks?status=failed&q=x"
+    answer = press(world.browser("operator"), "/tasks/cancel", status="failed", q="x", label="a=b", evil="y")
+    assert answer.location == "/tasks?status=failed&q=x&label=a%3Db"
+
+
+def test_filters_stay_in_the_address_and_are_cleared_at_once(world: World) -> None:
+    worker = world.worker(labels={"site": "attic"})
+    page = world.browser("viewer").get(f"/tasks?status=failed&q=x&label=site&worker={worker.id}&since=day")
+    assert '<option value="site=attic">' in page.text
+    tab = re.search(r'id="tab-running" href="([^"]+)"', page.text)
+    assert tab
+    assert unescape(tab[1]) == f"/tasks?status=running&q=x&worker={worker.id}&label=site&since=day"
+    assert 'href="/tasks?status=failed">Clear</a>' in page.text
+    assert ">Clear</a>" not in world.browser("viewer").get("/tasks?status=failed").text
 
 
 @pytest.mark.parametrize("path", ["/tasks/cancel", "/tasks/retry"])
