@@ -70,6 +70,12 @@ class Control:
             self._failures += 1
             threading.Event().wait(max(pause_s, retry.delay_s(self._failures)))
 
+    def reconnect(self) -> None:
+        """With the key as it is now."""
+        session = self._session
+        if session is not None:
+            session.close()
+
     def kick(self) -> None:
         """What is held has changed: say so now, not at the next heartbeat."""
         session = self._session
@@ -156,6 +162,9 @@ class Session:
         with self._changed:
             self._is_due = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        self._socket.close()
 
     def hint(self, report: dict[str, Any]) -> None:
         kind = "task_completed" if report.get("status") == "completed" else "task_failed"
@@ -254,6 +263,8 @@ class Session:
         elif kind in {"drain", "resume"}:
             if holding.drain(kind == "drain"):
                 self.kick()
+        elif kind == "rotate_key":
+            holding.rotate_key()
         elif kind == "announce":
             holding.announce(message.get("text"))
         else:

@@ -19,6 +19,9 @@ class Crew(Protocol):
 
     def clean(self, attempts: list[Attempt]) -> None: ...
     def watch(self, attempt_ids: Iterable[str]) -> None: ...
+    def rotate_key(self) -> None:
+        """Get a fresh key, on another thread. Said again while that goes on it is one wish."""
+
     def declaration(self) -> dict[str, Any]:
         """What the first sync of a session adds: what this agent is and can do."""
 
@@ -99,6 +102,9 @@ class Holding:
 
     def watch_one(self, attempt_id: str, *, is_watched: bool) -> None:
         self.watch(self._watched | {attempt_id} if is_watched else self._watched - {attempt_id})
+
+    def rotate_key(self) -> None:
+        self._crew.rotate_key()
 
     def announce(self, text: Any) -> None:
         self._notices.announced(text)

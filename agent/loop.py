@@ -320,6 +320,8 @@ class Loop:
         if isinstance(answer.get("stream"), list):
             self._holding.watch(strings(answer, "stream"))
         self._holding.announce(answer.get("announce"))
+        if answer.get("rotate_key") is True:
+            self._holding.rotate_key()
 
     def _pace(self, call: Call, *, is_new: bool) -> None:
         """A server that doesn't hold our calls, or repeats what we know, isn't asked in a circle. News still

@@ -77,6 +77,13 @@ class FakeServer:
         self.unknown: set[str] = set()
         self.stream: list[str] = []
         self.control: FakeControl | None = None  # without one the socket's address is a 404
+        self.keys = {"gsw_key"}
+        self.used_keys: list[str] = []
+        self.when_used: Callable[[str], None] = lambda key: None  # at its first use
+        self.wants_rotation = False
+        self._told_rotation: set[str] = set()
+        self.lost_rotations = 0
+        self.made = 0
         self.most_parked = 0
         self._parked = 0
         self._newest = 0
@@ -163,6 +170,11 @@ class FakeServer:
             self.is_draining = True
             self.lock.notify_all()
 
+    def ask_for_rotation(self) -> None:
+        with self.lock:
+            self.wants_rotation = True
+            self.lock.notify_all()
+
     def approve(self) -> None:
         with self.lock:
             self.is_pending = False
@@ -183,8 +195,12 @@ class FakeServer:
         route, _, query = path.partition("?")
         if route.endswith("/register"):
             return self._register(json.loads(content))
-        if headers.get("x-worker-api-key") != "gsw_key":
+        key = headers.get("x-worker-api-key", "")
+        if key not in self.keys:
             return problem(401, "urn:garageswarm:error:unauthorized")
+        self._note_use(key)
+        if route.endswith("/rotate-key"):
+            return self._rotate(key)
         return self._answer_worker(route, query, headers, content)
 
     def _answer_worker(self, route: str, query: str, headers: dict[str, str], content: bytes) -> Answer:
@@ -203,6 +219,30 @@ class FakeServer:
             return problem(403, "urn:garageswarm:error:worker-pending")
         is_connected = bool(self.control and self.control.lines and self.control.lines[-1].is_open)
         return Answer(200, {"agent_id": "w-1", "connected": is_connected})
+
+    def _note_use(self, key: str) -> None:
+        with self.lock:
+            if key not in self.used_keys:
+                self.used_keys.append(key)
+                self.when_used(key)
+                self.wants_rotation = self.wants_rotation and key == "gsw_key"
+
+    def _rotate(self, key: str) -> Answer:
+        """Another one each time, and of those that nobody has used only the last opens anything."""
+        with self.lock:
+            self.made += 1
+            fresh = f"gsw_fresh{self.made}"
+            self.keys = {one for one in self.keys if one in self.used_keys} | {fresh}
+            if self.lost_rotations:
+                self.lost_rotations -= 1
+                return Answer(502, "<html>Bad Gateway</html>", "text/html")
+        return Answer(
+            200, {"api_key": fresh, "key_id": "fresh", "old_key_expires_at": "2026-01-01T00:00:00Z"}
+        )
+
+    def end_key(self, key: str) -> None:
+        with self.lock:
+            self.keys.discard(key)
 
     def _register(self, body: Json) -> Answer:
         with self.lock:
@@ -249,11 +289,15 @@ class FakeServer:
             else:
                 answer = self._orders(body, reported)
                 told_drain = self.is_draining and body["accepting"]
-            if any(answer.values()) or told_drain or time.monotonic() >= until:
+            told_rotation = self.wants_rotation and body["session_id"] not in self._told_rotation
+            if any(answer.values()) or told_drain or told_rotation or time.monotonic() >= until:
                 break
             self.lock.wait(until - time.monotonic())
         if self.is_pending:
             return problem(403, "urn:garageswarm:error:worker-pending")
+        if self.wants_rotation:
+            self._told_rotation.add(body["session_id"])
+            answer["rotate_key"] = True
         levels = {"stream": self.stream, "drain": self.is_draining, "announce": None}
         return Answer(200, {**answer, **levels, "lease_s": 120, "lost_after_s": 600})
 
