@@ -160,6 +160,8 @@ class Place:
 def _remove_tree(path: Path) -> None:
     """Also with folders that their task made read-only, as some caches are."""
     shutil.rmtree(path, ignore_errors=True)
+    if os.geteuid() == 0:  # whom no mode stops, and who would follow a link that a task puts in the way
+        return
     for folder, _, _ in os.walk(path):
         with suppress(OSError):
             Path(folder).chmod(0o700)
