@@ -46,9 +46,6 @@ class Control:
     """Connects again and again until the program ends."""
 
     def __init__(self, server: Server, loop: Loop) -> None:
-        scheme, _, rest = server.url.partition("://")
-        query = quote(server.worker_id, safe="")
-        self._url = f"{'wss' if scheme == 'https' else 'ws'}://{rest}/api/v1/agents/control?agent_id={query}"
         self._server = server
         self._loop = loop
         self._session: Session | None = None
@@ -91,7 +88,7 @@ class Control:
     def _connection(self) -> float:
         """One connection, to its end. → seconds to wait at least before the next one."""
         try:
-            with self._connect() as socket:
+            with dial(self._server) as socket:
                 self._session = Session(socket, self._loop)
                 self._session.run()
         except InvalidStatus as error:
@@ -105,24 +102,28 @@ class Control:
             self._session = None
         return 0.0
 
-    def _connect(self) -> Connection:
-        """Redirects aren't followed: they would carry the key along."""
-        return connect(
-            self._url,
-            ssl=tls.context(self._server.pin) if self._url.startswith("wss:") else None,
-            additional_headers={"X-Worker-API-Key": self._server.secret},
-            user_agent_header=f"garageswarm-agent/{__version__}",
-            compression=None,
-            open_timeout=OPEN_S,
-            ping_interval=None,  # the heartbeat is its own
-            close_timeout=1,
-            max_size=MAX_MESSAGE_BYTES,
-        )
-
     def _closed(self, code: int) -> float:
         if code == REPLACED:
             log.warning("another agent uses this worker's key: the newest has the control socket")
         return retry.around(REFUSED_S) if code == REPLACED or code in REFUSED else 0.0
+
+
+def dial(server: Server) -> Connection:
+    """Redirects aren't followed: they would carry the key along. Raises what `connect` does."""
+    scheme, _, rest = server.url.partition("://")
+    is_safe = scheme == "https"
+    query = quote(server.worker_id, safe="")
+    return connect(
+        f"{'wss' if is_safe else 'ws'}://{rest}/api/v1/agents/control?agent_id={query}",
+        ssl=tls.context(server.pin) if is_safe else None,
+        additional_headers={"X-Worker-API-Key": server.secret} if server.secret else {},
+        user_agent_header=f"garageswarm-agent/{__version__}",
+        compression=None,
+        open_timeout=OPEN_S,
+        ping_interval=None,  # the heartbeat is its own
+        close_timeout=1,
+        max_size=MAX_MESSAGE_BYTES,
+    )
 
 
 class Session:

@@ -97,6 +97,10 @@ class Server:
         """→ `{api_key, key_id, old_key_expires_at}`"""
         return self._json("POST", f"/api/v1/workers/{quote(self.worker_id, safe='')}/rotate-key")
 
+    def look(self) -> requests.Response:
+        """Whatever answers there, for who wants to know more of it than that it isn't ours. Raises Unreachable."""
+        return self._sent("GET", "/api/v1/agents/release", None, {}, CONNECT_S)
+
     def control_status(self) -> dict[str, Any]:
         """→ `{connected, …}`, where the key is taken: whether this worker's control socket is open."""
         return self._json("GET", f"/api/v1/agents/{quote(self.worker_id, safe='')}/cc-status")
@@ -201,7 +205,7 @@ def _task(task_id: str) -> str:
 
 def _answer(response: requests.Response) -> dict[str, Any]:
     status = response.status_code
-    body = _body(response)
+    body = body_of(response)
     if body is None:
         raise Unreachable(_not_ours(response), _retry_after(response))
     if 200 <= status < 300:
@@ -211,7 +215,7 @@ def _answer(response: requests.Response) -> dict[str, Any]:
     raise Refused(status, body)
 
 
-def _body(response: requests.Response) -> dict[str, Any] | None:
+def body_of(response: requests.Response) -> dict[str, Any] | None:
     """The JSON object of an answer, None where it isn't one of ours."""
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind not in JSON_TYPES or 300 <= response.status_code < 400:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NoReturn, Protocol, cast
 
 from agent import __version__, program
-from agent.commands import install, join, reset, rotate_key, run, status, update
+from agent.commands import doctor, install, join, reset, rotate_key, run, status, update
 from agent.errors import BadConfig
 
 Action = Callable[[argparse.Namespace, Mapping[str, str]], int]
@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "join": join,
         "run": run,
         "status": status,
+        "doctor": doctor,
         "install": install,
         "update": update,
         "rotate-key": rotate_key,

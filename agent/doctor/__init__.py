@@ -1,0 +1,1 @@
+"""What could keep an agent from working, looked at one after the other, each with its remedy."""
