@@ -15,7 +15,7 @@ from webapp.api.examples import IDS, SHAPE
 from webapp.api.openapi import RESPONSES, Json
 
 # What any operation may answer with: said once, at the head of the page.
-ANYWHERE = {"400", "401", "403", "413", "422", "429", "500", "503"}
+ANYWHERE = {"400", "401", "403", "413", "415", "422", "429", "500", "503"}
 KEYS = {"GSW_TOKEN": "gst_…", "GSW_WORKER_KEY": "gsw_…"}
 CREDENTIALS = {
     "token": "Authorization: Bearer $GSW_TOKEN",
