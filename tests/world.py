@@ -31,6 +31,7 @@ from webapp.security import hash_password
 from webapp.tasks import lost
 from webapp.workers import join_tokens
 from webapp.workers import sync as long_poll
+from webapp.workers.rules import PROTOCOL
 
 T = TypeVar("T")
 PASSWORD = "correct horse battery"
@@ -278,6 +279,7 @@ class World:
             "machine_id": secrets.token_hex(16),
             "nonce": secrets.token_hex(16),
             "agent_version": "0.1.0",
+            "protocol": PROTOCOL,
             "labels": {},
             "tools": TOOLS,
             "slots": 2,

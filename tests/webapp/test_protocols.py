@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from agent import PROTOCOL as AGENTS_OWN
+from agent import __version__
+from tests.webapp.pages.forms import text_of
 from tests.world import TOOLS, World, problem
 from webapp.workers import rules
 
@@ -27,7 +29,7 @@ def test_agent_and_server_of_one_checkout_speak_the_same() -> None:
 
 
 def test_an_agent_from_before_protocols_were_counted_is_served_and_told(world: World) -> None:
-    worker = world.worker(tools=TOOLS)
+    worker = world.worker(protocol=1)
     answer = worker.sync(tools=TOOLS)
     assert answer.status_code == 200
     assert f"protocol 1, the server {rules.PROTOCOL}" in answer.json["notice"]
@@ -37,9 +39,21 @@ def test_an_agent_from_before_protocols_were_counted_is_served_and_told(world: W
 
 
 def test_an_agent_that_speaks_the_servers_own_protocol_is_told_nothing(world: World) -> None:
-    worker = world.worker(protocol=rules.PROTOCOL)
+    worker = world.worker()
     assert "notice" not in worker.sync(tools=TOOLS, protocol=rules.PROTOCOL).json
     assert world.rows("workers")[0]["protocol"] == rules.PROTOCOL
+
+
+def test_who_looks_after_the_machines_sees_which_agents_can_be_updated(world: World) -> None:
+    behind = world.worker("behind", protocol=rules.PROTOCOL - 1, agent_version="0.0.1")
+    older, same = world.worker("older", agent_version="0.0.9"), world.worker("same")
+    viewer = world.browser("viewer")
+    pages = {worker.id: text_of(viewer.get(f"/workers/{worker.id}")) for worker in (behind, older, same)}
+    assert "Its agent can be updated." in pages[behind.id]
+    assert "Its agent can be updated." not in pages[older.id] + pages[same.id]
+    assert f"agent 0.0.9, {__version__} can be had" in pages[older.id]
+    assert "can be had" not in pages[same.id]
+    assert text_of(viewer.get("/workers")).count("Its agent can be updated") == 1
 
 
 def test_the_server_may_be_one_behind(world: World) -> None:
@@ -52,7 +66,7 @@ def test_the_server_may_be_one_behind(world: World) -> None:
 def test_a_server_two_versions_newer_refuses_and_says_what_to_do(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = world.worker(protocol=rules.PROTOCOL)
+    worker = world.worker()
     monkeypatch.setattr(rules, "PROTOCOL", rules.PROTOCOL + 2)
     with world.unchanged():
         refused = problem(register(world, protocol=rules.PROTOCOL - 2), 403, "protocol-refused")

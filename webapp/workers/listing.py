@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from webapp import clock
-from webapp.workers import control, presence, state
+from webapp.workers import control, presence, release, state
 from webapp.workers.access import workers_after, workers_of
 from webapp.workers.models import Worker
-from webapp.workers.rules import ShownStatus, is_disk_low
+from webapp.workers.rules import PROTOCOL, ShownStatus, is_disk_low, is_older
 from webapp.workers.schemas import WorkerQuery
 from webapp.workers.vitals import Day
 
@@ -64,6 +64,17 @@ class Shown:
         """When its control socket was opened; None where it has only its sync."""
         connection = control.connection_of(self.worker.id)
         return connection.connected_at if connection else None
+
+    @property
+    def newer_agent(self) -> str | None:
+        """The version that this server gives away, where its agent is an older one."""
+        newest = release.version()
+        return newest if is_older(self.worker.agent_version, newest) else None
+
+    @property
+    def is_behind(self) -> bool:
+        """Its agent speaks an older protocol than this server: it is served, and had better be updated."""
+        return self.worker.protocol < PROTOCOL and self.worker.status == "approved"
 
     @property
     def back_at(self) -> datetime | None:
