@@ -20,8 +20,8 @@ def context_of(pair: Pair) -> ssl.SSLContext:
 class Listener:
     """Serves each connection in a thread. Use as a context manager."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, port: int = 0) -> None:
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
 
     def __enter__(self) -> None:
@@ -47,8 +47,8 @@ class Listener:
 class Impostor(Listener):
     """Does the TLS handshake with a certificate of its own, and keeps every byte that it is told after it."""
 
-    def __init__(self, pair: Pair) -> None:
-        super().__init__()
+    def __init__(self, pair: Pair, port: int = 0) -> None:
+        super().__init__(port)
         self._context = context_of(pair)
         self._changed = threading.Condition()
         self.heard: list[bytes] = []  # a connection each, once it has ended

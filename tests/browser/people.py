@@ -28,7 +28,7 @@ class Session:
 
     def __init__(self, stack: Stack, name: str, password: str) -> None:
         self.url, self.name, self.password = stack.url, name, password
-        self.http = requests.Session()
+        self.http = stack.client()
         answer = self.post("/login", page="/login", name=name, password=password)
         assert answer.status_code == 302, answer.text
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
+import ssl
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,8 @@ class Agent:
         }
         if join:
             body["join_token"] = stack.flask("create-join-token").splitlines()[-1]
-        made = requests.post(f"{stack.url}/api/v1/workers/register", json=body, timeout=20).json()
+        self.http = stack.client()
+        made = self.http.post(f"{stack.url}/api/v1/workers/register", json=body, timeout=20).json()
         self.id, self.key = made["worker_id"], made["api_key"]
         self.session_id = uuid.uuid4().hex
 
@@ -55,7 +58,7 @@ class Agent:
 
     def call(self, method: str, path: str, **more: Any) -> requests.Response:
         url = f"{self.stack.url}/api/v1{path}"
-        return requests.request(method, url, headers=self.headers, timeout=40, **more)
+        return self.http.request(method, url, headers=self.headers, timeout=40, **more)
 
     def sync(self, held: list[str] | None = None, **said: Any) -> dict[str, Any]:
         return dict(self.call("POST", f"/workers/{self.id}/sync", json=self.body(held, **said)).json())
@@ -64,7 +67,9 @@ class Agent:
     def connected(self, path: str = "") -> Iterator[Line]:
         path = path or f"/api/v1/agents/control?agent_id={self.id}"
         url = self.stack.url.replace("http", "ws", 1) + path
-        with connect(url, additional_headers=self.headers, compression=None, close_timeout=1) as socket:
+        trust = ssl.create_default_context(cafile=str(self.stack.trust)) if self.stack.is_tls else None
+        options: dict[str, Any] = {"compression": None, "close_timeout": 1, "ssl": trust, "proxy": None}
+        with connect(url, additional_headers=self.headers, **options) as socket:
             yield Line(self, socket)
 
     def task(self, **wish: Any) -> str:
@@ -355,6 +360,35 @@ def test_a_revoked_worker_is_closed_with_4401(server: Stack, agent: Agent) -> No
         server.api("POST", f"/workers/{agent.id}/revoke")
         assert line.closed_with() == 4401
     assert refused(agent, agent.key) == 403
+
+
+def test_one_that_has_said_nothing_yet_is_closed_as_well(server: Stack, agent: Agent) -> None:
+    with agent.connected() as line:
+        eventually(lambda: server_state(agent)["connected"], what="the socket to be open")
+        server.api("POST", f"/workers/{agent.id}/revoke")
+        assert line.closed_with() == 4401
+
+
+def test_a_socket_ends_with_its_key_though_its_worker_goes_on(server: Stack, agent: Agent) -> None:
+    with agent.connected() as older:
+        older.beat()
+        server.api("POST", f"/workers/{agent.id}/rotate-key")
+        older.hear("rotate_key")
+        old_key = agent.key
+        agent.key = agent.call("POST", f"/workers/{agent.id}/rotate-key").json()["api_key"]
+        assert agent.sync()["lease_s"] == 120
+        older.beat()  # for a day both open
+        end_key(server, old_key)
+        assert older.closed_with() == 4401
+    assert refused(agent, old_key) == 401
+    with agent.connected() as line:
+        line.beat()
+
+
+def end_key(server: Stack, key: str) -> None:
+    """Its day is over."""
+    with closing(sqlite3.connect(server.instance / "garageswarm.db", timeout=20)) as database, database:
+        database.execute("UPDATE worker_keys SET expires_at = 1 WHERE key_id = ?", (key[4:12],))
 
 
 @pytest.mark.slow
