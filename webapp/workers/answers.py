@@ -70,6 +70,8 @@ class WorkerAnswer(TypedDict):
     drain_until: Annotated[Time | None, Field(description="When it takes work again by itself")]
     drain_note: str | None
     quarantined_until: Time | None
+    rotate_requested_at: Annotated[Time | None, Field(description="Its agent shall get itself a fresh key")]
+    twin_seen_at: Annotated[Time | None, Field(description="When two machines were seen with its key")]
     announcement: str | None
     metrics: MetricsAnswer | None
     created_at: Time

@@ -216,6 +216,8 @@ def as_wire(worker: Worker, held: int | None = None) -> WorkerAnswer:
         "drain_until": clock.wire(worker.drain_until) if worker.is_draining else None,
         "drain_note": worker.drain_note if worker.is_draining else None,
         "quarantined_until": clock.wire(worker.quarantined_until),
+        "rotate_requested_at": clock.wire(worker.rotate_requested_at),
+        "twin_seen_at": clock.wire(worker.twin_seen_at),
         "announcement": worker.announcement,
         "metrics": cast(MetricsAnswer, seen.metrics.model_dump()) if seen else None,
         "created_at": clock.wire(worker.created_at),
