@@ -35,6 +35,7 @@ from agent.tools import Finding
 log = logging.getLogger("agent")
 
 ROUND_S = 600.0
+OWNER_S = 2.0
 # While a tool doesn't work: perhaps the machine was only too busy to answer, as it is while it starts.
 SOON_S = 30.0
 
@@ -92,6 +93,7 @@ class Session:
         if self._config.has_control_socket:
             threading.Thread(target=self._control.run, name="control", daemon=True).start()
         threading.Thread(target=self._make_rounds, name="rounds", daemon=True).start()
+        threading.Thread(target=self._mind_the_owner, name="owner", daemon=True).start()
         threading.Thread(target=self._rotation.run, name="rotation", daemon=True).start()
         threading.Thread(target=self.diary.run, name="diary", daemon=True).start()
 
@@ -111,6 +113,14 @@ class Session:
         if self._prober.look():
             self.loop.redeclare()
         self.sweep()
+
+    def _mind_the_owner(self) -> None:
+        """Offers are judged by the file as it is anyway; the server hears soon that it is another."""
+        while not self._is_over.wait(OWNER_S):
+            policy = self._owner.policy()
+            if policy is not self._declared:
+                self._declared = policy
+                self.loop.redeclare()
 
     def sweep(self) -> None:
         leftovers.sweep(
@@ -210,12 +220,8 @@ class Session:
         }
 
     def unable(self) -> str:
-        policy = self._owner.policy()
-        if policy is not self._declared:
-            self._declared = policy
-            self.loop.redeclare()
-        if policy.problem:
-            return f"the owner's policy: {policy.problem}"
+        if problem := self._owner.policy().problem:
+            return f"the owner's policy: {problem}"
         if len(self.loop.held()) >= files.most_tasks():
             return f"no more tasks than {files.most_tasks()}: this account may open no more files"
         return self._disk_low()

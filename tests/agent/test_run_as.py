@@ -87,7 +87,8 @@ def test_it_reaches_nothing_of_the_agents_nor_of_other_attempts(
     paths = [storage / "identity.json", theirs / "journal.json", theirs / "output"]
     reads = "".join(f"cat '{path}' && echo READ; " for path in paths)
     script = (
-        f"exec 2>/dev/null; {reads} for folder in '{storage}' '{storage}/jobs' '{storage}/spool' '{theirs}' ..; do ls $folder && echo LISTED; done; "
+        f"exec 2>/dev/null; {reads} "
+        f"for folder in '{storage}' '{storage}/jobs' '{storage}/spool' '{theirs}' ..; do ls $folder && echo LISTED; done; "
         "for name in exit began output journal.json new; do echo 0 > ../$name && echo WROTE $name; done; "
         "rm -f ../journal.json && echo REMOVED; mv ../work ../other && echo MOVED; chmod 777 .. && echo OPENED; true"
     )
