@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.orm import joinedload
 
 from webapp import clock
@@ -12,6 +12,7 @@ from webapp.extensions import db
 from webapp.tasks.models import Task
 from webapp.tasks.rules import ACTIVE
 from webapp.tasks.unplaced import Unplaced, unplaced
+from webapp.workers import keys
 from webapp.workers.listing import Shown
 
 RUNNING_ROWS = 10
@@ -57,9 +58,8 @@ def latest(organisation_id: str) -> Sequence[Task]:
 
 def failed(organisation_id: str, since: datetime) -> Sequence[Task]:
     """What failed last."""
-    query = select(Task).where(
-        Task.organisation_id == organisation_id, Task.status == "failed", Task.ended_at >= since
-    )
+    is_failed = Task.status == literal("failed", literal_execute=True)  # or its index isn't found
+    query = select(Task).where(Task.organisation_id == organisation_id, is_failed, Task.ended_at >= since)
     query = query.order_by(Task.ended_at.desc()).limit(FAILED_ROWS)
     return db.session.scalars(query.options(joinedload(Task.worker))).all()
 
@@ -75,6 +75,8 @@ class Needs:
     # Its agent takes no more work, or its disk is nearly full.
     troubled: Sequence[Shown]
     unplaced: Unplaced
+    # Their keys are due for a fresh one: said quietly, and counted nowhere.
+    old_keys: Sequence[Shown]
 
     @property
     def count(self) -> int:
@@ -84,6 +86,7 @@ class Needs:
 
 def needs(organisation_id: str, rows: Sequence[Shown]) -> Needs:
     at_work = [row for row in rows if row.worker.status == "approved"]
+    old = keys.old_ones(organisation_id)
     here = [row.worker for row in rows if row.status not in ("revoked", "archived")]
     return Needs(
         pending=[row for row in rows if row.status == "pending"],
@@ -91,4 +94,5 @@ def needs(organisation_id: str, rows: Sequence[Shown]) -> Needs:
         cloned=[row for row in at_work if row.worker.twin_seen_at],
         troubled=[row for row in at_work if row.trouble],
         unplaced=unplaced(organisation_id, here),
+        old_keys=[row for row in at_work if row.worker.id in old and row.status != "archived"],
     )

@@ -174,9 +174,14 @@ def _is(row: Shown, wanted: WorkerQuery) -> bool:
     )
 
 
-def known_machines(rows: Sequence[Shown]) -> dict[str, Worker]:
-    """{id of a pending worker: another worker of the same machine}: the same hardware again, or somebody who says so."""
-    known = {row.worker.machine_id: row.worker for row in rows if row.worker.status != "pending"}
+def known_machines(rows: Sequence[Shown]) -> dict[str, Shown]:
+    """{id of a pending worker: another worker of the same machine}: the same hardware again, or somebody who says so.
+
+    Of several the one that may work, then the newest.
+    """
+    others = [row for row in rows if row.worker.status != "pending"]
+    others.sort(key=lambda row: (row.worker.status == "approved", row.worker.id))
+    known = {row.worker.machine_id: row for row in others}
     pending = [row.worker for row in rows if row.worker.status == "pending"]
     return {worker.id: known[worker.machine_id] for worker in pending if worker.machine_id in known}
 

@@ -31,7 +31,7 @@ STATUSES = (
     *("unreachable", "offline", "archived", "revoked"),
 )
 FILTERS = ("q", "status", "label", "page")
-PAGE = 50
+PAGE = 40
 AUDIT_ROWS = 10
 # How long a person may choose to drain a worker, in seconds.
 DRAIN_FOR = {
@@ -60,6 +60,7 @@ def _list_context(scope: Scope) -> dict[str, Any]:
         "archive_after_days": current_app.config["SETTINGS"].archive_after_days,
         "pending": [row for row in rows if row.status == "pending"],
         "known_machines": listing.known_machines(rows),
+        "old_keys": keys.old_ones(scope.organisation_id),
         **_page_of(listing.matching(rows, scope.args), scope.args.get("page", "")),
         "announced": listing.announced(known),
         "slots_used": sum(row.held for row in known),
