@@ -4,7 +4,7 @@
 set -u
 
 # One word to add here, and one line in each function below.
-PACKAGES="postgresql chromium git nginx systemd fonts-dejavu-core"
+PACKAGES="postgresql chromium git nginx curl systemd fonts-dejavu-core"
 
 is_there() {
     case $1 in
@@ -12,6 +12,7 @@ is_there() {
         chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ;;
         git) command -v git ;;
         nginx) command -v nginx || ls /usr/sbin/nginx ;;
+        curl) command -v curl ;;
         systemd) command -v systemd-analyze ;;
         fonts-dejavu-core) ! command -v apt-get || ls /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ;;
     esac >/dev/null 2>&1
@@ -23,6 +24,7 @@ skipped_without() {
         chromium) echo "every test marked browser" ;;
         git) echo "tests of projects and of the agent's git tool" ;;
         nginx) echo "the tests of a server behind a reverse proxy" ;;
+        curl) echo "the test that pastes the lines of the page about the API" ;;
         systemd) echo "the tests of the agent's systemd unit" ;;
         fonts-dejavu-core) echo "nothing, but letters may be missing in screenshots" ;;
     esac

@@ -27,7 +27,13 @@ from psycopg import sql
 from tests.ports import free_port
 
 # The Debian package of each, as a person would type it.
-PACKAGES = {"PostgreSQL": "postgresql", "Chromium": "chromium", "git": "git"}
+PACKAGES = {
+    "PostgreSQL": "postgresql",
+    "Chromium": "chromium",
+    "git": "git",
+    "nginx": "nginx",
+    "curl": "curl",
+}
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 CHROMIUM_SWITCHES = (
     "--disable-gpu",
@@ -45,7 +51,13 @@ PR_SET_PDEATHSIG = 1
 
 def missing() -> list[str]:
     """Which of PACKAGES aren't on this machine."""
-    found = {"PostgreSQL": postgres_folder(), "Chromium": chromium_path(), "git": shutil.which("git")}
+    found = {
+        "PostgreSQL": postgres_folder(),
+        "Chromium": chromium_path(),
+        "git": shutil.which("git"),
+        "nginx": nginx_path(),
+        "curl": shutil.which("curl"),
+    }
     return [name for name in PACKAGES if found[name] is None]
 
 
@@ -53,6 +65,11 @@ def need(name: str) -> None:
     """Skip the test, by name, when `name` isn't installed."""
     if name in missing():
         pytest.skip(f"{name} is missing: apt-get install {PACKAGES[name]}")
+
+
+def nginx_path() -> str | None:
+    """Debian keeps it where only root looks."""
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 
 
 # ---- Chromium ----------------------------------------------------------------------------------------------

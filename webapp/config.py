@@ -151,7 +151,7 @@ class Settings(BaseModel):
         if bool(self.tls_cert) != bool(self.tls_key):
             given, missing = ("TLS_CERT", "TLS_KEY") if self.tls_cert else ("TLS_KEY", "TLS_CERT")
             raise ValueError(
-                f"{given} needs {missing}: the certificate’s file and its key’s, both in PEM form"
+                f"{given} needs {missing}: the certificate and its key, two files in PEM form"
             )
         if self.tls and self.tls_cert:
             raise ValueError(

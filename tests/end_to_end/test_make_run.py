@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +17,7 @@ import pytest
 import requests
 
 from tests.ports import free_port
-from tests.stack import ROOT, end_leftovers, eventually
+from tests.stack import ROOT, clean_environment, end_leftovers, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -28,7 +30,7 @@ class Run:
 
     def __init__(self, instance: Path, port: int, log: Path, **environment: str) -> None:
         self.instance, self.log, self.port = instance, log, port
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("GSW_", "AGENT_"))}
+        clean = clean_environment()
         settings = {"GSW_INSTANCE_PATH": str(instance), "PORT": str(port), **environment}
         with log.open("ab") as file:
             self.process = subprocess.Popen(
@@ -77,9 +79,11 @@ class Run:
 
 
 @contextmanager
-def running(instance: Path, port: int, log: Path, *, is_last: bool = True) -> Iterator[Run]:
+def running(
+    instance: Path, port: int, log: Path, *, is_last: bool = True, **environment: str
+) -> Iterator[Run]:
     """Where it isn't the last one, the next finds what this one left running."""
-    run = Run(instance, port, log)
+    run = Run(instance, port, log, **environment)
     has_passed = False
     try:
         run.wait_until_up()
@@ -108,7 +112,13 @@ class Program:
 
     def __init__(self, url: str, token: str) -> None:
         self.url, self.session = f"{url}/api/v1", requests.Session()
+        self.session.trust_env = False
         self.session.headers["Authorization"] = f"Bearer {token}"
+
+    def workers(self) -> list[str]:
+        """How each stands."""
+        items = self.session.get(f"{self.url}/workers", timeout=40).json()["items"]
+        return [item["shown_status"] for item in items]
 
     def task(self, task_id: str) -> dict[str, object]:
         return dict(self.session.get(f"{self.url}/tasks/{task_id}", timeout=40).json())
@@ -178,6 +188,23 @@ def test_a_second_ctrl_c_cancels_what_runs(tmp_path: Path) -> None:
         assert found.returncode == 1
 
 
+def test_turning_tls_on_keeps_the_local_worker(tmp_path: Path) -> None:
+    instance, port = tmp_path / "instance", free_port()
+    with running(instance, port, tmp_path / "plain.log"):
+        program = Program(f"http://127.0.0.1:{port}", token_for(instance))
+        eventually(lambda: program.workers() == ["online"])
+    # A proxy of the person's isn't asked about the machine itself.
+    with running(instance, port, tmp_path / "tls.log", TLS="self", HTTPS_PROXY="http://127.0.0.1:9") as run:
+        assert f"GarageSwarm is at https://127.0.0.1:{port}" in run.output()
+        pem = ssl.get_server_certificate(("127.0.0.1", port))
+        found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+        assert f"agents pin it: sha256:{found}" in run.output()
+        program.url = program.url.replace("http:", "https:")
+        program.session.verify = str(instance / "tls" / "certificate.pem")
+        eventually(lambda: program.workers() == ["online"])
+        program.has_status(program.submit("true"), "completed")
+
+
 def refused(tmp_path: Path, instance: Path, port: int, **environment: str) -> str:
     run = Run(instance, port, tmp_path / "refused.log", **environment)
     try:
@@ -220,6 +247,8 @@ def test_an_instance_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path
         ("GSW_LEESE_S", "120", "Did you mean GSW_LEASE_S?"),
         ("DATABASE_URL", "mysql://localhost/x", "sqlite:///"),
         ("PORT", "99999", "PORT='99999'"),
+        ("TLS", "yes", "TLS='yes'"),
+        ("TLS_CERT", "/nowhere.pem", "TLS_CERT needs TLS_KEY"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_one_clear_line(
