@@ -83,7 +83,7 @@ def test_a_join_token_is_made_listed_and_revoked(visits: Visits) -> None:
     page.goto("/workers/add")
     page.get_by_role("textbox", name="Whom it is for").fill("the cellar")
     page.get_by_role("button", name="Make a line to paste").click()
-    expect(page.locator("#line")).to_contain_text("--join-token gsj_")
+    expect(page.locator("#line")).to_contain_text("AGENT_JOIN_TOKEN=gsj_")
     page.goto("/settings/join-tokens")
     row = page.get_by_role("row").filter(has_text="the cellar")
     row.get_by_role("link", name="Revoke…").click()

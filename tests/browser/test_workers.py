@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser import tasks
-from tests.browser.people import People, Visits
+from tests.browser.looks import axe_findings, too_wide
+from tests.browser.people import DESKTOP, PHONE, People, Visits
 from tests.stack import Stack, eventually
 
 pytestmark = pytest.mark.browser
@@ -52,20 +53,29 @@ def test_the_first_steps_lead_from_an_empty_server_to_the_dashboard(
     page.locator("#step-worker").click()
     page.get_by_role("textbox", name="Whom it is for").fill("the attic")
     page.get_by_role("textbox", name="Labels").fill("site=attic")
+    page.get_by_label("Approve by itself").uncheck()
     page.get_by_role("button", name="Make a line to paste").click()
-    line = page.locator("#line").inner_text()
-    found = re.search(r"--server (\S+) --join-token (gsj_\S+)", line)
+    found = re.match(r"AGENT_JOIN_TOKEN=(gsj_\S+) python3 -c ", page.locator("#line").inner_text())
     assert found
-    assert found[1] == own_stack.url
-    own_stack.start_agent("attic", join=False, join_token=found[2])
-    expect(page.locator("#arrived")).to_contain_text("attic")
-    expect(page.locator("#arrived .st")).to_have_text("Online")
-    page.get_by_role("link", name="Give it something to do").click()
-    expect(page.get_by_role("heading", name="New task")).to_be_visible()
-    page.get_by_label("Script").fill("echo first light")
-    page.get_by_role("textbox", name="Labels").fill("site=attic")
+    page.locator("#by-hand summary").click()
+    assert [*too_wide(page), *axe_findings(page)] == []
+    page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    assert too_wide(page) == []
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    tasks.mark(page)
+    agent = own_stack.start_agent("attic", join=False, join_token=found[1])
+    arrived = page.locator("#arrived")
+    expect(arrived.locator(".st")).to_have_text("Pending")
+    code = arrived.locator("b.mono").inner_text()
+    eventually(lambda: code in agent.output(), what="the same code in the agent's terminal")
+    tasks.assert_not_reloaded(page)
+    arrived.get_by_role("button", name="Approve").click()
+    expect(page.locator(".toast")).to_contain_text("attic is approved")
+    expect(arrived.locator(".st")).to_have_text("Online")
+    page.get_by_role("link", name="Submit it to the new worker").click()
+    expect(page.get_by_label("Script")).to_have_value("uname -a")
     page.get_by_role("button", name="Submit task").click()
-    expect(page.locator("#L1")).to_contain_text("first light")
+    expect(page.locator("#L1")).to_contain_text("Linux")
     page.get_by_role("link", name="Dashboard").click()
     expect(page.locator("#stat-workers")).to_contain_text("1 of 1")
 
@@ -104,3 +114,24 @@ def test_a_workers_page_shows_live_what_runs_there(visits: Visits, stack: Stack)
     expect(page.locator("#worker-history")).to_contain_text("a long one")
     expect(page.locator("#worker-head .pill")).to_have_text("Online")
     tasks.assert_not_reloaded(page)
+
+
+def test_labels_of_the_ticked_are_changed_and_enter_does_no_harm(visits: Visits, stack: Stack) -> None:
+    """Enter in a dialog's field presses that dialog's button, not the first one of the list's form."""
+    stack.worker("agent-1")
+    page = visits.page("admin")
+    page.goto("/workers")
+    row = page.locator("#worker-rows tbody tr").filter(has_text="agent-1")
+    row.get_by_role("checkbox").check()
+    page.get_by_role("link", name="Labels…").click()
+    field = page.get_by_role("dialog").get_by_label("Give and take away")
+    field.fill("from=browser")
+    field.press("Enter")
+    expect(page.locator(".toast")).to_contain_text("1 worker labelled.")
+    expect(row).to_contain_text("from=browser")
+    row.get_by_role("checkbox").check()
+    page.get_by_role("link", name="Labels…").click()
+    page.get_by_role("dialog").get_by_label("Give and take away").fill("-from")
+    page.get_by_role("button", name="Change labels").click()
+    expect(page.locator(".toast")).to_contain_text("1 worker labelled.")
+    expect(row).not_to_contain_text("from=browser")

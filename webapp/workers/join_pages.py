@@ -20,11 +20,11 @@ from webapp.workers.archive import NoArchive
 from webapp.workers.pages import blueprint
 from webapp.workers.rules import parse_labels
 
-# value in the form → (uses, hours)
-LIVES: dict[str, tuple[int | None, float | None]] = {
-    "once": (1, 1),
-    "ten": (10, 24),
-    "many": (None, 24 * 30),
+# value in the form → (uses, hours, in words)
+LIVES: dict[str, tuple[int | None, float | None, str]] = {
+    "once": (1, 1, "once, for 1 hour"),
+    "ten": (10, 24, "10 times, for 1 day"),
+    "many": (None, 24 * 30, "any number of times, for 30 days"),
 }
 BLANK = {"name": "", "labels": "", "slots": "", "life": "once", "approve": "yes"}
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def add() -> str:
 @signed_in("admin")
 def make_line() -> str | tuple[str, int]:
     form = {name: request.form.get(name, "").strip() for name in BLANK}
-    uses, hours = LIVES.get(form["life"], LIVES["once"])
+    uses, hours, life = LIVES.get(form["life"], LIVES["once"])
     try:
         token = join_tokens.create(
             me(),
@@ -114,7 +114,7 @@ def make_line() -> str | tuple[str, int]:
     except Invalid as error:
         errors = {row["field"]: row["message"] for row in error.extra.get("errors", [])}
         return _add_page(form=form, errors=errors), 422
-    return _add_page(form=form, token=token, uses=uses, hours=hours)
+    return _add_page(form=form, token=token, life=life)
 
 
 def _slots(text: str) -> int | None:
@@ -127,7 +127,7 @@ def _add_page(token: str = "", **values: Any) -> str:
     since = request.args.get("since", "")
     args = {"since": since if since.isdecimal() else str(clock.to_ms(clock.now()))}
     way, given = _way(), _given_away()
-    shown = {"form": BLANK, "errors": {}, "uses": 1, "hours": 1, **values}
+    shown = {"form": BLANK, "errors": {}, "lives": LIVES, **values}
     return templating.live_page(
         ADD,
         "workers/add.html",
