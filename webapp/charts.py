@@ -10,18 +10,18 @@ def line(values: Sequence[float], width: float, height: float, top: float, pad: 
         return ""
     step = width / (len(values) - 1)
     return "M" + " ".join(
-        f"{index * step:.4g} {_y(value, height, top, pad)}" for index, value in enumerate(values)
+        f"{round(index * step, 1):g} {_y(value, height, top, pad)}" for index, value in enumerate(values)
     )
 
 
-def area(path: str, width: float, height: float) -> str:
-    """The same path, closed along the bottom."""
-    return f"{path} V{height:g} H0Z" if path else ""
+def area(path: str, height: float) -> str:
+    """The same path, closed around the outside of the picture: its line and the area under it in one, the rest cut off."""
+    return f"{path}h2V{height + 2:g}H-2Z" if path else ""
 
 
 def _y(value: float, height: float, top: float, pad: float) -> str:
     share = min(1.0, max(0.0, value / top)) if top > 0 else 0.0
-    return f"{height - pad - share * (height - 2 * pad):.4g}"
+    return f"{round(height - pad - share * (height - 2 * pad), 1):g}"
 
 
 @dataclass(frozen=True)

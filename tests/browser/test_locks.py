@@ -60,9 +60,14 @@ def test_a_worker_is_drained_and_resumed_from_its_page(visits: Visits, stack: St
     worker = stack.worker("agent-1")["id"]
     try:
         page.goto(f"/workers/{worker}")
-        page.get_by_role("button", name="Drain").click()
+        page.get_by_role("link", name="Drain…").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Why").fill("New disk")
+        dialog.get_by_label("How long").select_option("For an hour")
+        dialog.get_by_role("button", name="Drain it").click()
         expect(page.locator(".toast")).to_contain_text("agent-1 drains: it takes no more work.")
         expect(page.locator("#worker-head .pill")).to_have_text("Draining")
+        expect(page.locator("#worker-head .notice")).to_contain_text("New disk. It holds no task")
         tasks.mark(page)
         stack.api("POST", f"/workers/{worker}/resume")
         expect(page.locator("#worker-head .pill")).to_have_text("Online")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from tests.webapp.pages.forms import text_of
 from tests.world import WorkerOf, World, later, problem
+from webapp.workers import sync as long_poll
 
 NO_SUCH = "00000000-0000-7000-8000-000000000000"
 VERBS = ("drain", "resume", "announce")
+FIELDS = ("drain_requested_at", "drain_until", "drain_note")
 
 
 def act(world: World, worker: WorkerOf | str, verb: str, role: Any = "admin", **kwargs: Any) -> Any:
@@ -20,6 +24,10 @@ def act(world: World, worker: WorkerOf | str, verb: str, role: Any = "admin", **
 
 def shown(world: World, worker: WorkerOf) -> dict[str, Any]:
     return dict(world.api("viewer", "GET", f"/workers/{worker.id}").json)
+
+
+def seconds_between(one: str, other: str) -> float:
+    return (datetime.fromisoformat(other) - datetime.fromisoformat(one)).total_seconds()
 
 
 def of_others(world: World) -> WorkerOf:
@@ -75,6 +83,116 @@ def test_a_silent_worker_that_drains_is_offline(world: World) -> None:
     act(world, worker, "drain")
     later(100)
     assert shown(world, worker)["shown_status"] == "offline"
+
+
+# ---- why, and for how long
+
+
+def test_it_says_why_and_takes_work_again_by_itself(world: World) -> None:
+    worker = world.worker()
+    worker.sync()
+    answer = act(world, worker, "drain", json={"note": "new disk", "for_s": 7200}).json
+    assert (answer["drain_note"], answer["shown_status"]) == ("new disk", "draining")
+    assert seconds_between(answer["drain_requested_at"], answer["drain_until"]) == pytest.approx(7200, abs=2)
+    task_id = world.queued_task()
+    later(7100)
+    said = worker.sync().json
+    assert (said["drain"], said["offers"]) == (True, [])
+    [reason] = world.task(task_id)["waiting"]
+    until = answer["drain_until"]
+    assert reason["reason"].startswith("Matches, but is draining until ")
+    assert reason["reason"].endswith(f"{until[11:16]} UTC: new disk")
+    later(101)
+    said = worker.sync().json
+    assert (said["drain"], len(said["offers"])) == (False, 1)
+    after = shown(world, worker)
+    assert [after[name] for name in FIELDS] == [None, None, None]
+    assert after["shown_status"] == "busy"
+    assert world.audited("worker.resume") == []
+
+
+def test_a_call_that_waits_while_the_time_runs_out_is_given_work(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_poll, "FLOOR_S", 0.05)
+    worker = world.worker()
+    task_id = world.queued_task()
+    act(world, worker, "drain", json={"for_s": 1})
+    said, answer = worker.sync().json, worker.wait().result(20).json
+    assert (said["drain"], said["offers"], answer["drain"]) == (True, [], False)
+    assert [offer["task_id"] for offer in answer["offers"]] == [task_id]
+
+
+def test_what_is_said_later_changes_it_and_what_isnt_said_stays(world: World) -> None:
+    worker = world.worker()
+    first = act(world, worker, "drain", json={"note": "new disk", "for_s": 600}).json
+    second = act(world, worker, "drain", json={"note": "and a new fan"}).json
+    assert [second[name] for name in FIELDS[:2]] == [first[name] for name in FIELDS[:2]]
+    assert second["drain_note"] == "and a new fan"
+    third = act(world, worker, "drain", json={"for_s": None, "note": ""}).json
+    assert (third["drain_until"], third["drain_note"]) == (None, None)
+    later(3600)
+    worker.sync()
+    assert shown(world, worker)["shown_status"] == "draining"
+    entries = world.audited("worker.drain")
+    assert len(entries) == 3
+    assert "new fan" in str(entries[1])
+    with world.unchanged():
+        act(world, worker, "drain", json={"note": ""})
+
+
+def test_a_drain_after_one_that_is_over_begins_anew(world: World) -> None:
+    worker = world.worker()
+    first = act(world, worker, "drain", json={"note": "new disk", "for_s": 600}).json
+    later(601)
+    second = act(world, worker, "drain").json
+    assert second["drain_requested_at"] > first["drain_requested_at"]
+    assert (second["drain_until"], second["drain_note"]) == (None, None)
+
+
+def test_there_is_nothing_to_resume_when_it_is_over(world: World) -> None:
+    worker = world.worker()
+    act(world, worker, "drain", json={"for_s": 600})
+    later(601)
+    with world.unchanged():
+        assert act(world, worker, "resume").status_code == 200
+
+
+def test_resumed_early_nothing_of_it_is_left(world: World) -> None:
+    worker = world.worker()
+    act(world, worker, "drain", json={"note": "new disk", "for_s": 600})
+    act(world, worker, "resume")
+    [row] = world.rows("workers")
+    assert [row[name] for name in FIELDS] == [None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"for_s": 0}, "for_s"),
+        ({"for_s": -1}, "for_s"),
+        ({"for_s": "600"}, "for_s"),
+        ({"for_s": 1.5}, "for_s"),
+        ({"for_s": 10**10}, "for_s"),
+        ({"note": "two\nlines"}, "note"),
+        ({"note": "x" * 501}, "note"),
+        ({"note": 5}, "note"),
+        ({"until": "tomorrow"}, "until"),
+    ],
+)
+def test_a_wish_that_makes_no_sense_is_refused(world: World, body: dict[str, Any], field: str) -> None:
+    worker = world.worker()
+    with world.unchanged():
+        assert problem(act(world, worker, "drain", json=body), 422, "invalid")["errors"][0]["field"] == field
+
+
+def test_a_task_says_that_it_starts_by_itself_when_the_time_is_over(world: World) -> None:
+    worker = world.worker("nas")
+    worker.sync()
+    act(world, worker, "drain", json={"note": "new disk", "for_s": 600})
+    page = text_of(world.browser("viewer").get(f"/tasks/{world.queued_task()}"))
+    assert "Only nas could take it, and it is draining for a while. It starts by itself when" in page
+    assert ": new disk. It was told so" in page
 
 
 # ---- resume

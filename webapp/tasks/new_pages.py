@@ -76,7 +76,9 @@ def _same() -> "Task | None":
 
 def _page(form: forms.TaskForm | None, same: "Task | None", status: int = 200) -> tuple[str, int]:
     rows = [
-        row for row in workers.all_shown(me().organisation_id) if row.status not in ("pending", "revoked")
+        row
+        for row in workers.all_shown(me().organisation_id)
+        if row.status not in ("pending", "archived", "revoked")
     ]
     return templating.page(
         "tasks/new.html",

@@ -123,7 +123,10 @@ panels: list[Panel] = []
 
 _OWN_FRAGMENTS = (
     "_counts.html",
-    *(f"workers/_{name}.html" for name in ("head", "identity", "gauges", "abilities", "keys", "announced")),
+    *(
+        f"workers/_{name}.html"
+        for name in ("head", "identity", "gauges", "abilities", "policy", "keys", "announced")
+    ),
 )
 
 
@@ -170,7 +173,7 @@ def _identity(worker: "Worker") -> dict[str, Any]:
         "key_reminder_days": current_app.config["SETTINGS"].key_reminder_days,
         "twin_is_here": twins.is_recent(worker.id),
         "same_machine": former,
-        "former_answers": former is not None and listing.shown(former).answers,
+        "former_is_there": former is not None and replacing.is_there(former, worker),
     }
 
 
