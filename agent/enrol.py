@@ -12,16 +12,22 @@ from agent.config import Config
 from agent.identity import Identity
 from agent.owner import Owner
 from agent.probes import Prober
-from agent.server import Server, Unreachable
+from agent.server import Distrusted, Server, Unreachable
 from agent.session import describe
 
 log = logging.getLogger("agent")
 
 
-def enrol(config: Config, me: Identity, sleep: Callable[[float], None] = time.sleep) -> Identity:
+def enrol(
+    config: Config,
+    me: Identity,
+    sleep: Callable[[float], None] = time.sleep,
+    *,
+    waits_for_trust: bool = True,
+) -> Identity:
     """A registered identity, stored before it is used. Repeats until the server is reached.
 
-    Raises Refused where the server says no.
+    Raises Refused where the server says no; and Distrusted, unless that too may pass by waiting.
     """
     server = Server(config.server_url, pin=config.pin)
     body = {
@@ -39,6 +45,8 @@ def enrol(config: Config, me: Identity, sleep: Callable[[float], None] = time.sl
         try:
             me = identity.registered(me, server.register(body), **told)
         except (Unreachable, ValueError) as error:
+            if isinstance(error, Distrusted) and not waits_for_trust:
+                raise
             failures += 1
             if str(error) != said:
                 said = str(error)

@@ -15,7 +15,7 @@ from agent.enrol import enrol
 from agent.errors import Stop
 from agent.identity import Identity
 from agent.loop import PENDING
-from agent.server import Refused, Server, Unreachable
+from agent.server import Distrusted, Refused, Server, Unreachable
 
 log = logging.getLogger("agent")
 
@@ -47,9 +47,11 @@ def act(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _new(settings: Config) -> Identity:
     try:
-        me = enrol(settings, prepare(settings))
+        me = enrol(settings, prepare(settings), waits_for_trust=False)
     except Refused as error:
         raise Stop(f"{settings.server_url} refuses to enrol this agent: {error}", exits.REFUSED) from error
+    except Distrusted as error:
+        raise Stop(f"nothing was told to {settings.server_url}: {error}", exits.REFUSED) from error
     _say(f"This machine is {me.name} (worker {me.worker_id}) of {me.server_url}. {TRUST}")
     return me
 
@@ -74,6 +76,8 @@ def wait_for_approval(server: Server, me: Identity, sleep: Callable[[float], Non
         except Refused as error:
             word, failures = _waiting_or_stop(error, me), 0
             pause_s = LOOK_S
+        except Distrusted as error:
+            raise Stop(f"nothing was told to {me.server_url}: {error}", exits.REFUSED) from error
         except Unreachable as error:
             failures += 1
             word = f"No answer from {me.server_url}: {error}. Trying again."

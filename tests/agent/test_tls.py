@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from agent import commands, config, identity, tls
-from agent.control import Control
+from agent import commands, config, control, identity, tls
 from agent.errors import BadConfig
-from agent.loop import Loop
 from agent.server import Distrusted, Server
 from tests import certificates
 from tests.agent.conftest import AgentProcess, wait_for
 from tests.agent.fake_control import FakeControl
 from tests.agent.fake_server import Answer, FakeServer
+from tests.agent.test_config import run_agent
 from tests.agent.tls_world import ConnectProxy, Impostor, context_of
 from tests.certificates import Pair
 
@@ -66,7 +64,7 @@ def ask(server: Server) -> None:
 
 
 def dial(server: Server) -> None:
-    with Control(server, cast(Loop, SimpleNamespace()))._connect():
+    with control.dial(server):
         pass
 
 
@@ -127,6 +125,19 @@ def test_an_agent_with_a_wrong_pin_says_what_it_means_and_tells_nobody_its_token
             agent.kill()
     assert not any(heard)
     assert len([line for line in said if "somebody is in between" in line]) == 1
+
+
+def test_who_joins_by_a_wrong_pin_is_told_so_and_can_give_the_right_one(
+    pair: Pair, tls_server: FakeServer, tmp_path: Path
+) -> None:
+    tls_server.misbehave = lambda method, path: None
+    join_line = ["join", "--no-wait", "--server", tls_server.url, "--storage", str(tmp_path / "storage")]
+    wrong = run_agent(*join_line, "--pin", ANOTHER)
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (1, 1), wrong.stderr
+    assert "somebody is in between" in wrong.stderr
+    assert tls_server.requests == []
+    assert run_agent(*join_line, "--pin", pair.pin).returncode == 0
+    assert len(tls_server.registrations) == 1
 
 
 def test_an_agent_says_it_also_when_the_server_was_away_before(pair: Pair, tmp_path: Path) -> None:
