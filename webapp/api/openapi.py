@@ -40,7 +40,8 @@ GROUPS = {
 DESCRIPTION = """\
 Times are RFC 3339 in UTC with milliseconds, sizes bytes, durations by suffix (`_s`, `_ms`). Errors are problem \
 documents (RFC 9457); `detail` says what to do. 429 and 503 carry `Retry-After`. Nothing is half-stored when a request \
-fails. A list says in `next` what to send as `after` for its next page."""
+fails. A list says in `next` what to send as `after` for its next page. With an `Idempotency-Key` a request that is sent \
+again makes nothing again."""
 
 SECURITY_SCHEMES = {
     "token": {
