@@ -31,7 +31,7 @@ class Limits:
             yield started_at + MINUTE_S * policy.max_minutes, Why.TIMEOUT, text
         if policy.max_disk_bytes is not None:
             self._look()
-            text = f"its files take {_mib(self._taken)}, more than {_mib(policy.max_disk_bytes)}, {WHOSE}"
+            text = f"its files take {_mb(self._taken)}, more than {_mb(policy.max_disk_bytes)}, {WHOSE}"
             is_over = self._taken > policy.max_disk_bytes
             yield started_at if is_over else self._look_at, Why.DISK, text
 
@@ -44,5 +44,5 @@ class Limits:
         self._look_at = ended + max(LOOK_S, (ended - began) / _SHARE)
 
 
-def _mib(size: int) -> str:
-    return f"{size / 1024**2:.0f} MiB"
+def _mb(size: int) -> str:
+    return f"{size / 10**6:.0f} MB"

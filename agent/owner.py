@@ -29,7 +29,7 @@ MAX_BYTES = 256 * 1024
 LISTS = ("tools", "organisations", "repositories", "commands", "variables")
 KEYS = (*LISTS, "max_minutes", "max_disk", "run_as")
 TOOL = re.compile(r"[a-z0-9_-]{1,64}")
-SIZE = re.compile(r"([1-9][0-9]{0,9}) ?(MiB|GiB)")
+SIZE = re.compile(r"([1-9][0-9]{0,6}) ?(MB|GB)")
 MAX_MINUTES = 365 * 24 * 60
 
 State = tuple[Any, ...]
@@ -195,8 +195,8 @@ def _minutes(text: str) -> int:
 def _size(text: str) -> int:
     match = SIZE.fullmatch(text)
     if not match:
-        raise BadConfig(f"max_disk must look like 500 MiB or 20 GiB, not {text!r}")
-    return int(match[1]) * {"MiB": 1024**2, "GiB": 1024**3}[match[2]]
+        raise BadConfig(f"max_disk must look like 500 MB or 20 GB, not {text!r}")
+    return int(match[1]) * {"MB": 10**6, "GB": 10**9}[match[2]]
 
 
 def _one_line(key: str, text: str) -> str:

@@ -160,7 +160,8 @@ def _welcome(plan: Plan) -> None:
         _say(f"Sign in as admin with this password, which is shown only now: {plan.password}")
     if os.geteuid() == 0:
         _say(
-            "You are root: what people run on the local agent runs as root. Better start this as another user."
+            "You are root: so is what people run on the local agent, unless AGENT_RUN_AS or its policy file names a user. "
+            "Better start this as another user."
         )
     _say("Ctrl-C stops it.")
 

@@ -229,14 +229,14 @@ def test_a_task_that_takes_more_room_than_it_is_given_is_ended(
     server: FakeServer, config: Config, open_session: OpenSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.limits.LOOK_S", 0.05)
-    write(config.storage, "[policy]\nmax_disk = 1 MiB\n")
+    write(config.storage, "[policy]\nmax_disk = 1 MB\n")
     open_session()
     small = server.submit("shell", {"script": "head -c 100000 /dev/zero > small; sleep 0.3"})
     large = server.submit("shell", {"script": "head -c 3000000 /dev/zero > large; exec sleep 600"})
     assert finished(small).report["status"] == "completed"
     report = finished(large).report
     assert (report["status"], report["failure_class"]) == ("failed", "disk_low")
-    assert report["error"] == "its files take 3 MiB, more than 1 MiB, by the owner's policy of this machine"
+    assert report["error"] == "its files take 3 MB, more than 1 MB, by the owner's policy of this machine"
 
 
 def test_what_an_earlier_agent_began_goes_on(

@@ -35,7 +35,7 @@ commands =
     git status
 variables = CI_*
 max_minutes = 30
-max_disk = 2 GiB
+max_disk = 2 GB
 """
 # As `create()` in offer.py would find it; only these parts are judged.
 OFFER = Offer("t", "a", 1, "shell", 60.0, None, "fail", "/", {"id": "o-1", "name": "Lab"})
@@ -78,7 +78,7 @@ def test_the_example_says_what_it_says() -> None:
         commands=("/usr/bin/make", "git status"),
         variables=("CI_*",),
         max_minutes=30,
-        max_disk_bytes=2 * 1024**3,
+        max_disk_bytes=2 * 10**9,
     )
     assert run_as == ""
 
@@ -109,7 +109,7 @@ def test_the_example_in_the_documentation_can_be_read() -> None:
         ("[policy]\ncommands = a\x07b", "can't be printed"),
         ("[policy]\nmax_minutes = 0", "whole number from 1"),
         ("[policy]\nmax_minutes = an hour", "whole number from 1"),
-        ("[policy]\nmax_disk = 5", "must look like 500 MiB or 20 GiB"),
+        ("[policy]\nmax_disk = 5", "must look like 500 MB or 20 GB"),
         ("[policy]\nrun_as = two names", "must be one name"),
         ("[policy]\nvariables = CI", "give commands as well"),
     ],
@@ -305,7 +305,7 @@ def test_what_people_read_of_it() -> None:
         "commands": ["/usr/bin/make", "git status"],
         "variables": ["CI_*"],
         "max_minutes": 30,
-        "max_disk_bytes": 2 * 1024**3,
+        "max_disk_bytes": 2 * 10**9,
     }
 
 

@@ -184,7 +184,7 @@ class AnyOrder(RuleBasedStateMachine):
         agent = self.agents[number]
         agent.policy += 1
         agent.refused.clear()
-        agent.sync(accepting=False, tools=TOOLS, policy={"minutes": agent.policy})
+        agent.sync(accepting=False, tools=TOOLS, policy={"max_minutes": agent.policy})
 
     def _report(self, number: int, offer: dict[str, Any], status: str, failure_class: str | None) -> Any:
         agent = self.agents[number]

@@ -228,10 +228,41 @@ def test_refusing_and_claiming_at_once_never_give_it_to_two(world: World) -> Non
         {"tools": {"nested": True}},
         {"tools": ["x" * 300]},
         {"tools": ["two\nlines"]},
-        {f"rule-{number}": 1 for number in range(21)},
+        {"tools": "shell"},
+        {"max_minutes": 0},
+        {"max_disk_bytes": 2**63},
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(world: World, policy: Any) -> None:
     worker = world.worker()
     with world.unchanged():
         assert worker.sync(tools=TOOLS, policy=policy).status_code == 422
+
+
+def page_of(world: World, worker: WorkerOf) -> str:
+    answer = world.browser("viewer").get(f"/workers/{worker.id}")
+    assert answer.status_code == 200
+    return str(answer.get_data(as_text=True))
+
+
+def test_the_workers_page_shows_what_its_owner_allows(world: World) -> None:
+    worker = world.worker()
+    page = page_of(world, worker)
+    assert "Owner’s policy" not in page
+    policy = {
+        "tools": ["shell"],
+        "organisations": [],
+        "commands": ["git *", "<b>make</b>"],
+        "max_minutes": 30,
+        "max_disk_bytes": 20 * 10**9,
+        "run_as": "tasks",
+        "digest": "83c1",
+    }
+    introduce(worker, policy)
+    page = page_of(world, worker)
+    for words in ("Owner’s policy", "git *", "&lt;b&gt;make", "at most 30 min", "at most 20.0 GB", "tasks"):
+        assert words in page, words
+    assert "83c1" not in page
+    introduce(worker, {"problem": "policy file /etc/garageswarm/policy.ini is gone"})
+    page = page_of(world, worker)
+    assert "Nothing runs there until it is mended: policy file /etc/garageswarm/policy.ini is gone" in page

@@ -35,9 +35,6 @@ def _labels(labels: dict[str, str]) -> dict[str, str]:
 Name = Annotated[str, Field(max_length=255), AfterValidator(one_line), AfterValidator(_not_blank)]
 Words = Annotated[str, Field(max_length=255), AfterValidator(one_line)]
 Labels = Annotated[dict[str, str], AfterValidator(_labels)]
-Policy = dict[
-    Annotated[str, Field(max_length=64)], int | Words | Annotated[list[Words], Field(max_length=200)]
-]
 Slots = Annotated[int, Field(ge=1, le=SLOTS_MOST)]
 
 
@@ -80,6 +77,27 @@ class DeclaredTool(AgentBody):
         return value
 
 
+Patterns = Annotated[list[Words], Field(max_length=200)]
+
+
+class Policy(AgentBody):
+    """What a machine's owner allows, for people to read: the agent holds to it. What is left out allows everything."""
+
+    tools: Patterns | None = None
+    organisations: Patterns | None = None
+    repositories: Patterns | None = None
+    commands: Patterns | None = None
+    variables: Patterns | None = None
+    max_minutes: int | None = Field(None, ge=1, le=2**31 - 1)
+    max_disk_bytes: int | None = Field(None, ge=1, le=2**63 - 1)
+    run_as: Words = ""
+    problem: Words = Field("", description="Why it can’t be read: then nothing is allowed")
+    digest: Words = Field("", description="Of all of it, also of what was too long to be sent")
+
+    def as_stored(self) -> dict[str, Any]:
+        return self.model_dump(exclude_defaults=True)
+
+
 class Introduction(AgentBody):
     """What an agent says about itself, at registration and at the first sync of each session."""
 
@@ -89,9 +107,7 @@ class Introduction(AgentBody):
     protocol: int = Field(
         1, ge=1, le=1_000_000, description="Of the wire; agents from before it was counted speak 1"
     )
-    policy: Policy = Field(
-        {}, max_length=20, description="What the machine’s owner allows, for people to read"
-    )
+    policy: Policy = Policy()
     labels: Labels = Field(default_factory=dict)
     tools: list[DeclaredTool] = Field([], max_length=200, description="A bare name will do, too")
 

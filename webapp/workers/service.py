@@ -101,7 +101,7 @@ def _introduce(worker: Worker, said: Introduction) -> None:
         raise ProtocolRefused(problem)
     worker.protocol = said.protocol
     worker.hostname, worker.platform, worker.agent_version = said.hostname, said.platform, said.agent_version
-    worker.agent_labels, worker.policy = said.labels, said.policy
+    worker.agent_labels, worker.policy = said.labels, said.policy.as_stored()
     worker.tools = [tool.name for tool in said.tools if tool.found is None or tool.found.works]
     worker.tool_facts = [{"name": tool.name, **(tool.found or Found()).model_dump()} for tool in said.tools]
     worker.declared_tools = [tool.model_dump(by_alias=True) for tool in said.tools]
@@ -131,7 +131,7 @@ def introduce(worker_id: str, said: Introduction, slots: int, plan_limit: int) -
     """An approved agent started anew, perhaps upgraded: what it says now is true."""
     with transaction() as session:
         worker = session.get_one(Worker, worker_id)
-        is_new_policy = worker.policy != said.policy
+        is_new_policy = worker.policy != said.policy.as_stored()
         _introduce(worker, said)
         for hook in after_new_policy if is_new_policy else ():
             hook(worker)
