@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import ObjectDeletedError
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
+from werkzeug.routing import WebsocketMismatch
 from werkzeug.sansio.response import Response as BaseResponse
 
 log = logging.getLogger(__name__)
@@ -123,6 +124,16 @@ class TooMany(GarageError):
     status, slug, retry_after_s = 429, "too-many", 60
 
 
+class UpgradeRequired(GarageError):
+    """Only a WebSocket is spoken here: send Upgrade: websocket. If you did, a proxy in between took it away."""
+
+    status, slug = 426, "upgrade-required"
+
+    def __init__(self, detail: str | None = None, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        self.headers["Upgrade"] = "websocket"
+
+
 class Unavailable(GarageError):
     """The server can't take this now. Try again."""
 
@@ -172,6 +183,8 @@ def _from_http(error: HTTPException) -> BaseResponse:
         return current_app.make_response(error.get_response())
     if isinstance(error, NoSuchMethod):
         return _respond(_wrong_method(error))
+    if isinstance(error, WebsocketMismatch) and "Upgrade" not in request.headers:
+        return _respond(UpgradeRequired())
     if code == 404 and is_for_programs(request.path):
         return _respond(
             NotFound("There is nothing at this path. GET /api/v1/openapi.json says what there is.")

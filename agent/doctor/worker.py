@@ -127,7 +127,7 @@ class Member:
         is_ours = kind.startswith("application/problem+json")
         if is_ours and status in ARRIVED:
             return ok("the wish for one comes through; whether one does is seen after joining")
-        if is_ours and status in {UPGRADE_REQUIRED, 400}:
+        if is_ours and status == UPGRADE_REQUIRED:
             return warning(
                 "a proxy takes the wish for one away (the header Upgrade)",
                 f"{NO_SOCKET} (in nginx: proxy_http_version 1.1, and the headers Upgrade and Connection)",

@@ -66,6 +66,8 @@ class FakeLine:
                 if message["type"] == "heartbeat" and self.answers:
                     lease = {"lease_s": 120, "lost_after_s": 600, "unknown": self.unknown}
                     self.say("ack", message["id"], **lease)
+                elif message["type"] == "hello":
+                    self.say("error", message["id"], detail="There is no message 'hello'.")
                 with self._changed:
                     self.heard.append(message)
                     self._changed.notify_all()

@@ -76,6 +76,8 @@ class FakeServer:
         self.judge_chunk: Callable[[FakeAttempt, int, bytes], Answer | None] = lambda *_: None
         self.unknown: set[str] = set()
         self.stream: list[str] = []
+        self.protocol = 2
+        self.date = ""  # what time it is there; empty: the machine's
         self.control: FakeControl | None = None  # without one the socket's address is a 404
         self.keys = {"gsw_key"}
         self.used_keys: list[str] = []
@@ -193,8 +195,9 @@ class FakeServer:
         if instead is not None:
             return instead
         route, _, query = path.partition("?")
-        if route.endswith("/register"):
-            return self._register(json.loads(content))
+        public = self._public(route, headers, content)
+        if public is not None:
+            return public
         key = headers.get("x-worker-api-key", "")
         if key not in self.keys:
             return problem(401, "urn:garageswarm:error:unauthorized")
@@ -202,6 +205,16 @@ class FakeServer:
         if route.endswith("/rotate-key"):
             return self._rotate(key)
         return self._answer_worker(route, query, headers, content)
+
+    def _public(self, route: str, headers: dict[str, str], content: bytes) -> Answer | None:
+        """What is said to anybody."""
+        if route.endswith("/register"):
+            return self._register(json.loads(content))
+        if route.endswith("/release"):
+            return Answer(200, {"version": "0.1.0", "protocol": self.protocol, "sha256": "", "url": ""})
+        if "sec-websocket-key" in headers and "upgrade" not in headers:
+            return problem(426, "urn:garageswarm:error:upgrade-required")
+        return None
 
     def _answer_worker(self, route: str, query: str, headers: dict[str, str], content: bytes) -> Answer:
         if route.endswith("/sync"):
@@ -389,7 +402,8 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             size = int(self.headers.get("Content-Length") or 0)
             content = self.rfile.read(size)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            if server.control is not None and headers.get("upgrade") == "websocket":
+            is_known = headers.get("x-worker-api-key", "") in server.keys
+            if server.control is not None and headers.get("upgrade") == "websocket" and is_known:
                 server.control.serve(self.connection, self.path, headers)
                 self.close_connection = True
                 return
@@ -402,6 +416,9 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return server.date or super().date_time_string(timestamp)  # type: ignore[arg-type]
 
         do_GET = do_POST = do_PUT = _serve  # noqa: N815 - the base class wants these names
 
