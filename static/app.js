@@ -55,6 +55,13 @@
     document.execCommand("copy");
   }
 
+  // Enter in a dialog's field that belongs to a form elsewhere means that dialog's button, not the form's first one.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !event.target.matches?.("dialog input[form]")) return;
+    event.preventDefault();
+    event.target.closest("dialog").querySelector("[type=submit]").click();
+  });
+
   // A dialog whose form htmx sent has done its work.
   document.addEventListener("htmx:afterRequest", ({ detail }) => {
     if (detail.successful) detail.elt.closest("dialog[open]")?.close();
@@ -115,135 +122,6 @@
   setInterval(() => paintTimes("time[data-elapsed], time[data-countdown]"), 1000);
   setInterval(() => paintTimes("time[data-relative]"), 5000);
 
-  // ---- Log: follow, trim, search --------------------------------------------------------------------------
-
-  const MOST_LINES = 2000;
-  const followBox = () => document.querySelector("[name=follow]");
-  const findBox = () => document.querySelector(".log-bar [name=find]");
-  let watchedLog = null;
-
-  const logGrowth = new MutationObserver((changes) => {
-    markHits(changes.flatMap((change) => [...change.addedNodes]).filter((node) => node.matches?.(".ln")));
-    trimLog();
-    followLog();
-  });
-
-  function watchLog() {
-    const log = byId("log");
-    if (log === watchedLog) return;
-    logGrowth.disconnect();
-    watchedLog = log;
-    if (!log) return;
-    logGrowth.observe(log, { childList: true });
-    if (!location.hash && "follow" in log.dataset) log.scrollTop = log.scrollHeight;
-  }
-
-  // A log that the server sends again stays the element that it was (hx-preserve), but comes back scrolled to its top.
-  let placeInLog = null;
-
-  function rememberPlace({ detail }) {
-    if (watchedLog && detail.target?.contains(watchedLog)) placeInLog = watchedLog.scrollTop;
-  }
-
-  function restorePlace() {
-    if (placeInLog !== null && watchedLog.isConnected) watchedLog.scrollTop = placeInLog;
-    placeInLog = null;
-  }
-
-  function followLog() {
-    if (followBox()?.checked) watchedLog.scrollTop = watchedLog.scrollHeight;
-  }
-
-  // Reading upwards stops following; coming back to the end takes it up again.
-  document.addEventListener("scroll", ({ target }) => {
-    const box = followBox();
-    if (!box || target !== watchedLog) return;
-    box.checked = target.scrollHeight - target.scrollTop - target.clientHeight < 24;
-  }, { capture: true, passive: true });
-
-  // A link to a line that isn't in this part of the log: the server opens the part around it.
-  function seekLine() {
-    const line = location.hash.match(/^#L(\d+)$/)?.[1];
-    if (!line || !byId("log") || byId(`L${line}`)) return;
-    const url = new URL(location.href);
-    if (url.searchParams.get("line") === line) return;      // there is no such line
-    url.searchParams.set("line", line);
-    url.searchParams.delete("before");
-    location.replace(url);
-  }
-
-  const isBefore = (one, other) => one.compareDocumentPosition(other) & Node.DOCUMENT_POSITION_FOLLOWING;
-  const lineNumber = (line) => Number(line.id.slice(1));
-
-  // Where the part begins that stays. A page that fell far behind gets only the log's end: what was before the gap goes.
-  // Where the log itself leaves bytes out it says so, and the numbers may jump.
-  function firstKept(lines) {
-    const last = lines.length - 1;
-    const start = Math.max(0, lines.length - MOST_LINES);
-    if (lineNumber(lines[last]) - lineNumber(lines[start]) === last - start) return start;
-    for (let at = last; at > start; at--) {
-      const isHole = lines[at].previousElementSibling.matches(".is-hole");
-      if (!isHole && lineNumber(lines[at]) !== lineNumber(lines[at - 1]) + 1) return at;
-    }
-    return start;
-  }
-
-  function trimLog() {
-    const lines = all(".ln[id^=L]", watchedLog);
-    if (!lines.length) return;
-    const kept = firstKept(lines);
-    const first = lines[kept];
-    const was = kept && first.offsetTop;
-    if (kept) all(".ln", watchedLog).forEach((line) => isBefore(line, first) && line.remove());
-    offerOlder(lineNumber(first));
-    if (kept) watchedLog.scrollTop += first.offsetTop - was;    // what is being read stays where it is
-  }
-
-  function offerOlder(firstLine) {
-    const link = byId("log-older");
-    if (!link || firstLine <= 1) return;
-    const url = new URL(link.href);
-    url.searchParams.set("before", firstLine);
-    url.hash = `L${firstLine - 1}`;
-    link.href = url;
-    link.textContent = `Show the ${firstLine - 1} lines before this`;
-    link.hidden = false;
-  }
-
-  function markHits(lines) {
-    const wanted = findBox()?.value.trim().toLowerCase();
-    for (const line of lines) {
-      const isHit = Boolean(wanted) && line.lastElementChild.textContent.toLowerCase().includes(wanted);
-      line.classList.toggle("is-hit", isHit);
-    }
-  }
-
-  function goToHit(step) {
-    const hits = all(".ln.is-hit", watchedLog);
-    const current = hits.findIndex((line) => line.hasAttribute("aria-current"));
-    hits[current]?.removeAttribute("aria-current");
-    const next = current < 0 ? 0 : (current + step + hits.length) % hits.length;
-    if (hits.length) {
-      hits[next].setAttribute("aria-current", "true");
-      watchedLog.scrollTop = hits[next].offsetTop - watchedLog.offsetTop - watchedLog.clientHeight / 2;
-    }
-    const count = byId("find-count");
-    if (count) count.textContent = findBox().value.trim() && `${hits.length && next + 1} of ${hits.length}`;
-  }
-
-  addEventListener("hashchange", seekLine);
-  document.addEventListener("input", ({ target }) => {
-    if (target !== findBox() || !watchedLog) return;
-    all(".ln[aria-current]", watchedLog).forEach((line) => line.removeAttribute("aria-current"));
-    markHits(all(".ln", watchedLog));
-    goToHit(0);
-  });
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.target !== findBox() || !watchedLog) return;
-    event.preventDefault();           // the form asks the server, for those without script
-    goToHit(event.shiftKey ? -1 : 1);
-  });
-
   // ---- What a person is doing survives a swap: ticked boxes, open <details id>, focus ---------------------
 
   const picked = new Set();
@@ -275,7 +153,6 @@
   }
 
   document.addEventListener("change", ({ target }) => {
-    if (target.matches("[name=follow]")) followLog();
     if (!target.matches("input[data-bulk]")) return;
     pick(target, target.checked);
     paintPicked();
@@ -323,7 +200,7 @@
     restorePicked();
     restoreOpened();
     restoreFocus();
-    watchLog();
+    document.dispatchEvent(new Event("page:refreshed"));    // log.js looks whether there is another log
     tellLogPosition();
   }
 
@@ -336,8 +213,6 @@
 
   const on = (names, act) => names.split(" ").forEach((name) => document.addEventListener(name, act));
   on("htmx:oobBeforeSwap htmx:beforeSwap", rememberFocus);
-  on("htmx:oobBeforeSwap", rememberPlace);
-  on("htmx:oobAfterSwap", restorePlace);
   on("htmx:oobAfterSwap htmx:afterSwap htmx:wsAfterMessage", scheduleRefresh);
 
   // ---- Live connection: <… data-live hx-ext="ws" ws-connect data-poll-url> --------------------------------
@@ -354,7 +229,7 @@
   let isOpen = false;
   let isPolling = false;
   let hasGivenUp = false;             // htmx won't reconnect after this close
-  let toldAttempt = null;
+  let toldAttempt = null;             // whose log the server sends on
   let pending = null;                 // the timer of the next poll, or of the first
   let heardAt = serverNow();
 
@@ -363,13 +238,18 @@
     return attempt ? { attempt_id: attempt, log_offset: Number(byId("log-offset")?.dataset.offset ?? 0) } : null;
   }
 
-  // On opening, and when another attempt's log comes into the page.
+  // On opening, and when another log comes into the page, or a part of one that doesn't go on.
   function tellLogPosition() {
-    const position = logPosition();
-    if (!isOpen || !position || position.attempt_id === toldAttempt) return;
+    const position = logPosition() ?? { attempt_id: null, log_offset: 0 };
+    if (!isOpen || position.attempt_id === toldAttempt) return;
     toldAttempt = position.attempt_id;
     socket.send(JSON.stringify(position));
   }
+
+  document.addEventListener("log:moved", () => {
+    toldAttempt = toldAttempt && "";  // the same log may go on from another place
+    tellLogPosition();
+  });
 
   function showBanner(isLost) {
     const banner = byId("connection-lost");
@@ -446,7 +326,6 @@
     live = document.querySelector("[data-live][data-poll-url]");
     boxes().forEach((box) => { if (box.checked) picked.add(box.value); });
     refresh();
-    seekLine();
     if (!live) return;
     htmx.config.wsReconnectDelay = (tries) => Math.random() * Math.min(1000 * 2 ** tries, RECONNECT_WITHIN);
     expectSocket(FIRST_OPEN_WITHIN);

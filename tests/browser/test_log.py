@@ -90,10 +90,13 @@ def test_a_link_to_a_line_far_up_opens_the_log_around_it(visits: Visits, long_ta
     page = visits.page("viewer")
     page.goto(f"/tasks/{long_task}#L1234")
     expect(page.locator("#L1234:target")).to_be_in_viewport()
-    expect(page).to_have_url(re.compile(r"\?line=1234#L1234$"))
+    expect(page).to_have_url(re.compile(r"\?attempt=1&line=1234#L1234$"))
     assert page.locator("#log .ln[id]").count() == 2000
     page.get_by_role("link", name="Go to the end").click()
     expect(page.locator("#L5000")).to_be_in_viewport()
+    page.get_by_role("textbox", name="Go to line").fill("77")
+    page.keyboard.press("Enter")
+    expect(page.locator("#L77:target")).to_be_in_viewport()
 
 
 def test_the_page_holds_2000_lines_and_older_ones_on_demand(visits: Visits, long_task: str) -> None:
@@ -106,6 +109,47 @@ def test_the_page_holds_2000_lines_and_older_ones_on_demand(visits: Visits, long
     assert [number for number, _ in tasks.numbered_lines(page)] == list(range(1001, 3001))
     page.get_by_role("link", name="Show the 1000 lines before this").click()
     expect(page.locator("#L1")).to_contain_text("line number 1")
+
+
+def test_parts_of_a_log_come_in_place_and_what_the_person_has_set_stays(
+    visits: Visits, long_task: str
+) -> None:
+    page = visits.page("viewer")
+    tasks.open_task(page, long_task)
+    tasks.mark(page)
+    page.get_by_label("Wrap").check()
+    page.get_by_role("link", name="Show the 3000 lines before this").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#L3000")).to_be_in_viewport()
+    expect(page.get_by_role("log")).to_be_focused()
+    page.get_by_role("link", name="Show the lines after this").click()
+    expect(page.locator("#L3001")).to_be_in_viewport()
+    assert [number for number, _ in tasks.numbered_lines(page)] == list(range(3001, 5001))
+    expect(page.get_by_label("Wrap")).to_be_checked()
+    tasks.assert_not_reloaded(page)
+
+
+def test_who_reads_an_old_part_is_left_there_until_they_follow_again(visits: Visits, stack: Stack) -> None:
+    first, open_first = tasks.waiting_script(stack, "old-part-1")
+    second, open_second = tasks.waiting_script(stack, "old-part-2")
+    page = visits.page("viewer")
+    tasks.open_task(page, stack.submit(f"seq 1 5000; {first}; seq 5001 5100; {second}; echo the end"))
+    expect(page.locator("#L5000")).to_be_in_viewport()
+    tasks.mark(page)
+    page.get_by_role("textbox", name="Go to line").fill("20")
+    page.keyboard.press("Enter")
+    expect(page.locator("#L20")).to_be_in_viewport()
+    expect(page.get_by_label("Follow")).not_to_be_checked()
+    Path(open_first).touch()
+    expect(page.locator("#log-facts")).to_contain_text("5100 lines")
+    assert tasks.numbered_lines(page)[-1][0] < 5000
+    page.get_by_label("Follow").check()
+    expect(page.locator("#L5100")).to_be_in_viewport()
+    Path(open_second).touch()
+    expect(page.get_by_text("the end", exact=True)).to_be_in_viewport()
+    numbers = [number for number, _ in tasks.numbered_lines(page)]
+    assert numbers == list(range(numbers[0], 5102))
+    tasks.assert_not_reloaded(page)
 
 
 def test_a_long_log_that_comes_live_never_holds_more_than_2000_lines(visits: Visits, stack: Stack) -> None:
@@ -131,16 +175,48 @@ def test_the_download_is_what_was_printed_byte_for_byte(visits: Visits, stack: S
     assert caught.value.suggested_filename.endswith("-1.log")
 
 
-def test_search_finds_in_the_log_and_steps_through_the_hits(visits: Visits, long_task: str) -> None:
+def test_search_finds_in_the_whole_log_and_steps_through_the_hits(visits: Visits, long_task: str) -> None:
     page = visits.page("viewer")
     tasks.open_task(page, long_task)
-    page.get_by_role("searchbox", name="Search the log").fill("NUMBER 444")
+    tasks.mark(page)
+    box, count = page.get_by_role("searchbox", name="Search the log"), page.locator("#find-count")
+    box.fill("NUMBER 444")
+    expect(page.get_by_role("list", name="Lines found").get_by_role("listitem")).to_have_count(11)
     expect(page.locator(".ln.is-hit")).to_have_count(10)
-    expect(page.locator("#find-count")).to_have_text("1 of 10")
+    expect(count).to_have_text("2 of 11")  # the first one that the page holds
     expect(page.locator("#L4440[aria-current]")).to_be_in_viewport()
-    page.get_by_role("searchbox", name="Search the log").press("Enter")
-    expect(page.locator("#find-count")).to_have_text("2 of 10")
+    box.press("Enter")
+    expect(count).to_have_text("3 of 11")
     expect(page.locator("#L4441[aria-current]")).to_be_in_viewport()
+    page.locator("[data-hit='444']").click()
+    expect(count).to_have_text("1 of 11")
+    expect(page.locator("#L444[aria-current]")).to_be_in_viewport()
+    assert tasks.numbered_lines(page)[0] == (1, "line number 1 .")
+    assert tasks.numbered_lines(page)[-1] == (1443, "line number 1443 .")
+    page.get_by_role("button", name="Previous line found").click()
+    expect(count).to_have_text("11 of 11")
+    expect(page.locator("#L4449[aria-current]")).to_be_in_viewport()
+    tasks.assert_not_reloaded(page)
+    page.reload()
+    expect(count).to_have_text("11 lines")
+    box.fill("number nobody has")
+    expect(page.get_by_text("No line has “number nobody has”.")).to_be_visible()
+    box.fill("")
+    expect(page.locator("#log-hits")).to_be_hidden()
+
+
+def test_what_comes_later_is_found_too(visits: Visits, stack: Stack) -> None:
+    wait, gate = tasks.waiting_script(stack, "found-later")
+    page = visits.page("viewer")
+    tasks.open_task(page, stack.submit(f"echo needle 1; {wait}; echo hay; echo needle 2"))
+    box = page.get_by_role("searchbox", name="Search the log")
+    box.fill("needle")
+    expect(page.locator("#find-count")).to_have_text("1 of 1")
+    Path(gate).touch()
+    expect(page.locator("#L3.is-hit")).to_be_attached()
+    box.press("Enter")
+    expect(page.locator("#find-count")).to_have_text("2 of 2")
+    expect(page.locator("#L3[aria-current]")).to_be_in_viewport()
 
 
 def test_long_lines_wrap_when_asked(visits: Visits, stack: Stack) -> None:

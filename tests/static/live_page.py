@@ -35,6 +35,8 @@ PAGE = """<!doctype html>
 <link rel="icon" href="/static/favicon-idle.svg">
 <link rel="stylesheet" href="/static/app.css">
 <script src="/static/app.js"></script>
+<script src="/static/log.js" defer></script>
+<script src="/static/keys.js" defer></script>
 <script src="/static/vendor/htmx.min.js" defer></script>
 <script src="/static/vendor/ws.min.js" defer></script>
 </head>

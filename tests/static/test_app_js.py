@@ -19,12 +19,14 @@ ROWS = """<form><p class="bulk" data-bulk-bar><b data-bulk-count></b></p>
 ROW = (
     '<tr><td><input type="checkbox" data-bulk name="id" value="{0}" id="pick-{0}" aria-label="{0}"></td></tr>'
 )
-LOG = """<section class="log-box"><header class="log-bar">
-<form class="search"><input class="input" name="find" id="find" aria-label="Find"></form><output id="find-count"></output>
+LOG = """<section class="log-box" id="log-of-a1"><header class="log-bar">
+<form class="search"><input name="attempt" value="1" type="hidden"><input class="input" name="find" id="find" aria-label="Find"></form>
+<output id="find-count"></output><span id="hit-steps" hidden><button data-log="next-hit">next</button></span>
 <label class="toggle" data-needs-js hidden><input type="checkbox" name="follow" checked>Follow</label></header>
-<div class="log" id="log" data-attempt="a1" data-follow tabindex="0" hx-disable hx-ignore>
+<div id="log-hits" data-next="1" data-whole hidden></div>
+<div id="log-window"><div class="log" id="log" data-attempt="a1" data-follow tabindex="0" hx-disable hx-ignore>
 <a class="log-more" id="log-older" href="/?view=log" hidden>older</a>{lines}</div>
-<i id="log-offset" data-offset="{offset}"></i></section>"""
+<i id="log-offset" data-offset="{offset}"></i></div></section>"""
 
 
 @pytest.fixture
@@ -254,22 +256,6 @@ def test_an_empty_page_that_gets_only_the_end_offers_what_was_before(page: Page,
     visit(page, stub, LOG.format(lines="", offset=0))
     stub.send(f'<div hx-swap-oob="beforeend:#log">{lines(3001, 5000)}</div>')
     expect(page.locator("#log-older")).to_have_text("Show the 3000 lines before this")
-
-
-def test_search_marks_every_hit_and_enter_goes_to_the_next(page: Page, stub: LivePage) -> None:
-    visit(page, stub, LOG.format(lines=lines(1, 300), offset=1))
-    page.get_by_label("Find").fill("LINE 29")
-    expect(page.locator(".ln.is-hit")).to_have_count(11)
-    expect(page.locator("#find-count")).to_have_text("1 of 11")
-    expect(page.locator("#L29")).to_be_in_viewport()
-    page.get_by_label("Find").press("Enter")
-    expect(page.locator("#L290")).to_be_in_viewport()
-    page.get_by_label("Find").press("Shift+Enter")
-    expect(page.locator("#L29[aria-current]")).to_be_in_viewport()
-    stub.send(f'<div hx-swap-oob="beforeend:#log">{line(301, "line 2999")}</div>')
-    expect(page.locator("#L301.is-hit")).to_be_attached()
-    page.get_by_label("Find").fill("")
-    expect(page.locator(".ln.is-hit")).to_have_count(0)
 
 
 def test_what_a_task_printed_is_never_acted_on(page: Page, stub: LivePage) -> None:

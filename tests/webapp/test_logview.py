@@ -99,7 +99,7 @@ def test_the_tail_numbers_its_lines_and_shows_the_one_that_isnt_whole_yet(
     shown = Shown(world, worker, chunked(log, 11))
     window = shown.see(lambda a: logview.tail(a, 10))
     check(window, shown.lines)
-    assert (window.first, window.lines[-1].number, window.total_lines, window.has_older) == (21, 30, 30, True)
+    assert (window.first, window.lines[-1].number, window.total_lines) == (21, 30, 30)
     assert window.partial is not None
     assert text_of(window.partial) == "half of"
     assert window.offset == len(log) - len(b"half of")
@@ -110,7 +110,7 @@ def test_windows_before_one_another_make_the_whole_log(world: World, worker: Wor
     shown = Shown(world, worker, chunked(log, 13))
     window = shown.see(lambda a: logview.tail(a, 10))
     numbers = [line.number for line in window.lines]
-    while window.has_older:
+    while window.first > 1:
         first = window.first
         window = shown.see(lambda a, first=first: logview.before(a, first, 10))  # type: ignore[misc]
         check(window, shown.lines)
@@ -221,7 +221,7 @@ def test_one_line_of_ten_megabytes_is_cut_and_what_surrounds_it_is_whole(
     assert text_of(tail.lines[-1].html) == "last"
     size = sum(len(line.html) for line in tail.lines)
     seen = {line.number: text_of(line.html) for line in tail.lines}
-    while tail.has_older:
+    while tail.first > 1:
         first = tail.first
         tail = shown.see(lambda a, first=first: logview.before(a, first))  # type: ignore[misc]
         assert tail.first < first, "paging back goes on"
@@ -259,7 +259,7 @@ def test_long_lines_leave_no_hole_between_windows(world: World, worker: WorkerOf
     assert tail.lines[-1].number == 3000
     seen = [line.number for line in tail.lines]
     for _ in range(20):
-        if not tail.has_older:
+        if tail.first == 1:
             break
         first = tail.first
         tail = shown.see(lambda a, first=first: logview.before(a, first))  # type: ignore[misc]

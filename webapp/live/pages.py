@@ -54,7 +54,7 @@ def _admit() -> None:
 
 
 def page_socket(ws: WebSocket) -> None:
-    """The browser says only how far its log is: `{"attempt_id": …, "log_offset": …}`."""
+    """The browser says only how far its log is: `{"attempt_id": …, "log_offset": …}`; null where it shows no log's end."""
     actor = me()
     view, scope = _asked_view(actor)
     secret = str(session.get("sid", ""))
@@ -89,7 +89,9 @@ def _take_place(room: rooms.Room, connection: Connection, frame: str) -> None:
         attempt_id, offset = said["attempt_id"], said["log_offset"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return
-    if isinstance(attempt_id, str) and isinstance(offset, int) and 0 <= offset < 2**53:
+    if attempt_id is None:
+        room.connections[connection] = None
+    elif isinstance(attempt_id, str) and isinstance(offset, int) and 0 <= offset < 2**53:
         room.connections[connection] = rooms.LogPlace(attempt_id, offset)
         bus.wake(*room.view.topics(room.scope))
 

@@ -41,6 +41,8 @@ CHUNK_LIMIT = 1024 * 1024
 COMPRESSION = 3
 # Hashing less than this is quicker than handing it to a thread.
 INLINE_BYTES = 256 * 1024
+# Of a log's index at once, where it is read to the end: one that was written for days has hundreds of thousands.
+INDEX_ROWS = 256
 
 # Two chunks of one attempt may cross, because an agent repeats what timed out. Between writing to the file and the commit
 # of the row there is one writer an attempt, or the second would overwrite what the first one's row points at.
@@ -229,12 +231,14 @@ def _forget(end: LogEnd, dropped: Span) -> None:
     after_commit(lambda: offload(holes.punch, path, spans))
 
 
-def chunks(attempt_id: str, start: int = 0, end: int | None = None) -> Sequence[LogChunk]:
-    """The chunks that hold the bytes from `start` to `end`, in order."""
+def chunks(
+    attempt_id: str, start: int = 0, end: int | None = None, most: int | None = None
+) -> Sequence[LogChunk]:
+    """The chunks that hold the bytes from `start` to `end`, in order; the first `most` of them."""
     query = select(LogChunk).where(LogChunk.attempt_id == attempt_id, LogChunk.offset + LogChunk.size > start)
     if end is not None:
         query = query.where(LogChunk.offset < end)
-    return db.session.scalars(query.order_by(LogChunk.offset)).all()
+    return db.session.scalars(query.order_by(LogChunk.offset).limit(most)).all()
 
 
 def read(attempt_id: str, start: int, end: int) -> bytes:
@@ -288,6 +292,15 @@ def members(attempt_id: str, start: int = 0, end: int | None = None) -> Iterator
         db.session.expunge(chunk)
     path = path_of(attempt_id)
     return _members(path, found)
+
+
+def members_to_end(attempt_id: str, start: int) -> Iterator[tuple[LogChunk, bytes]]:
+    """The same to the log's end, however many there are: the database is free while they are read."""
+    path = path_of(attempt_id)
+    while found := chunks(attempt_id, start, most=INDEX_ROWS):
+        release()
+        yield from _members(path, found)
+        start = found[-1].offset + found[-1].size
 
 
 def _members(path: Path, found: Sequence[LogChunk]) -> Iterator[tuple[LogChunk, bytes]]:

@@ -44,7 +44,6 @@ class Window:
     first: int = 1
     offset: int = 0
     partial: Markup | None = None
-    has_older: bool = False
     total_lines: int = 0
     following: int = 1
 
@@ -88,7 +87,7 @@ def around(attempt: Attempt, line: int) -> Window:
         if window.first <= line:
             return window
     cut = _line_cut(attempt, line)
-    if cut is not None and _line_at(attempt, _start_of(attempt, line)) != line:
+    if cut is not None and _line_at(attempt, start_of(attempt, line)) != line:
         line = cut  # it was left out: show where
     last = min(line + WINDOW // 2, attempt.log_lines + 1)
     return _window(attempt, max(1, line - WINDOW // 2), last, keep=min(line, attempt.log_lines))
@@ -110,7 +109,7 @@ def after(attempt: Attempt, offset: int) -> Window:
         # One line longer than all that we read: go on behind it, or the page would never get further.
         partial, rest = None, rest if shown.lines else 0
     first = found[0].line
-    return Window(shown.lines, first, found[-1].end - rest, partial, first > 1, attempt.log_lines)
+    return Window(shown.lines, first, found[-1].end - rest, partial, attempt.log_lines)
 
 
 def _window(attempt: Attempt, first: int, last: int, keep: int, to_end: bool = False) -> Window:
@@ -118,12 +117,12 @@ def _window(attempt: Attempt, first: int, last: int, keep: int, to_end: bool = F
     if attempt.log_size == 0 or (first >= last and not to_end):
         return Window(total_lines=attempt.log_lines)
     holes = logs.holes_of(attempt)
-    start, end = _start_of(attempt, first), attempt.log_size if to_end else _start_of(attempt, last)
+    start, end = start_of(attempt, first), attempt.log_size if to_end else start_of(attempt, last)
     if holes.kept(end) - holes.kept(start) > WINDOW_BYTES:
-        low = min(holes.kept(_start_of(attempt, keep)) - WINDOW_BYTES // 2, holes.kept(end) - WINDOW_BYTES)
+        low = min(holes.kept(start_of(attempt, keep)) - WINDOW_BYTES // 2, holes.kept(end) - WINDOW_BYTES)
         if low > holes.kept(start):
             first = min(_line_at(attempt, holes.place(low - 1)) + 1, keep)
-            start = _start_of(attempt, first)
+            start = start_of(attempt, first)
     stop = min(end, holes.place(holes.kept(start) + WINDOW_BYTES))
     hole = holes.ending_at(start)
     shown = _Shown(hole.start if hole else start, first)
@@ -131,7 +130,7 @@ def _window(attempt: Attempt, first: int, last: int, keep: int, to_end: bool = F
     if (
         shown.rest and not to_end and shown.rest_number == keep
     ):  # the line that is wanted is itself more than a window
-        shown.cut(_start_of(attempt, keep + 1) - _start_of(attempt, keep) - 1)
+        shown.cut(start_of(attempt, keep + 1) - start_of(attempt, keep) - 1)
     following = shown.rest_number
     if stop > shown.at:
         shown.skip_to(stop)
@@ -141,7 +140,6 @@ def _window(attempt: Attempt, first: int, last: int, keep: int, to_end: bool = F
         shown.first,
         stop - len(shown.rest),
         _html(shown.rest, shown.style, len(shown.rest)) if shown.rest and to_end else None,
-        shown.first > 1,
         attempt.log_lines,
         following,
     )
@@ -204,7 +202,7 @@ def _stretches(attempt: Attempt, start: int, stop: int) -> list[_Stretch]:
     return found
 
 
-def _start_of(attempt: Attempt, line: int) -> int:
+def start_of(attempt: Attempt, line: int) -> int:
     """The byte at which a line starts: behind the line end before it, wherever the chunks' borders are.
 
     Of a line whose beginning was left out it is the first byte behind the hole.
@@ -233,7 +231,7 @@ def _line_at(attempt: Attempt, offset: int) -> int:
 
 def _line_cut(attempt: Attempt, line: int) -> int | None:
     """Where the beginning of this line was left out: the line that the hole begins in."""
-    hole = logs.holes_of(attempt).ending_at(_start_of(attempt, line))
+    hole = logs.holes_of(attempt).ending_at(start_of(attempt, line))
     return _line_at(attempt, hole.start) if hole else None
 
 

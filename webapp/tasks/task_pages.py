@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from flask import Response as FlaskResponse
-from flask import flash, redirect, render_template, request, stream_with_context, url_for
+from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from webapp import clock, templating
@@ -19,6 +18,7 @@ from webapp.tasks import (
     force,
     listing,
     lock_list,
+    log_pages,
     logs,
     logview,
     placements,
@@ -114,55 +114,24 @@ TASK = LiveView(
 
 @blueprint.get("/tasks/<id:task_id>")
 @signed_in("viewer")
-def task(task_id: str) -> str:
-    """`?attempt=2` shows that one; `?line=` and `?before=` a part of a long log; `?find=` marks lines without script."""
+def task(task_id: str) -> str | Response:
+    """`?attempt=2` shows that one; what else may be asked for is about its log: see `log_pages.shown`."""
     found = task_for(me(), task_id)
     attempt = attempt_of(found, request.args.get("attempt"))
-    window, is_tail = _window(attempt)
-    args = {"task": task_id}
-    if attempt and (request.args.get("attempt") or not is_tail):
-        args["attempt"] = str(attempt.number)
+    if line := log_pages.line_number("goto"):
+        number = attempt.number if attempt else None
+        return redirect(url_for(".task", task_id=task_id, attempt=number, line=line, _anchor=f"L{line}"))
     tool = tools.find(me().organisation_id, found.tool)
-    find = request.args.get("find", "").strip()[:255]
-    return templating.live_page(
-        TASK,
-        "tasks/task.html",
-        args,
-        window=window,
-        lines=window.lines,
-        is_tail=is_tail,
-        find=find,
-        hits=_hits(window, find),
-        tool=tool,
-        has_original=bool(found.retry_of) and listing.is_kept(me().organisation_id, str(found.retry_of)),
-        inputs=_inputs(found, tool.schema if tool else {}),
-    )
-
-
-def _window(attempt: "Attempt | None") -> tuple[logview.Window, bool]:
-    """The lines to show, and whether they are the end of the log, where it goes on live."""
-    if attempt is None or retention.why_gone(attempt):
-        return logview.Window(), True
-    line, before = (_line_number(name) for name in ("line", "before"))
-    if before:
-        window = logview.before(attempt, before)
-    elif line:
-        window = logview.around(attempt, line)
-    else:
-        return logview.tail(attempt), True
-    return window, window.last >= attempt.log_lines
-
-
-def _line_number(name: str) -> int:
-    text = request.args.get(name, "")
-    return int(text) if text.isdecimal() and len(text) < 12 else 0
-
-
-def _hits(window: logview.Window, find: str) -> set[int]:
-    if not find:
-        return set()
-    found = find.lower()
-    return {line.number for line in window.lines if line.number and found in line.html.striptags().lower()}
+    values = {
+        "tool": tool,
+        "has_original": bool(found.retry_of) and listing.is_kept(me().organisation_id, str(found.retry_of)),
+        "inputs": _inputs(found, tool.schema if tool else {}),
+        **log_pages.shown(attempt),  # the last one: a search gives the database back
+    }
+    args = {"task": task_id}
+    if attempt and (request.args.get("attempt") or not values["is_tail"]):
+        args["attempt"] = str(attempt.number)
+    return templating.live_page(TASK, "tasks/task.html", args, **values)
 
 
 def _inputs(task: "Task", schema: dict[str, Any]) -> list[dict[str, Any]]:
@@ -177,20 +146,6 @@ def _inputs(task: "Task", schema: dict[str, Any]) -> list[dict[str, Any]]:
         secret = [part.get("title") or name for name, part in parts.items() if part.get("x-secret")]
         rows += [{"title": title, "value": "•••"} for title in secret]
     return rows
-
-
-@blueprint.get("/tasks/<id:task_id>/log")
-@signed_in("viewer")
-def log(task_id: str) -> FlaskResponse:
-    """The whole log as it was sent, to keep; a line says where bytes were left out."""
-    attempt = attempt_of(task_for(me(), task_id), request.args.get("attempt"))
-    retention.refuse_gone(attempt)
-    body = logs.marked(attempt.id, attempt.log_size) if attempt and attempt.log_size else iter(())
-    response = FlaskResponse(stream_with_context(body), content_type="text/plain; charset=utf-8")
-    name = f"task-{task_id[:13]}-{attempt.number if attempt else 0}.log"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    return response
 
 
 @blueprint.post("/tasks/<id:task_id>/cancel")
