@@ -83,11 +83,16 @@ def test_what_the_former_one_held_is_released(world: World) -> None:
 
 def test_a_copy_of_a_machine_that_is_there_is_told_from_a_new_installation(world: World) -> None:
     old = world.worker("the rack", machine_id=MACHINE)
+    new = world.registered("debian", machine_id=MACHINE)
+    later(5)
     old.sync()
-    page = page_of(world, world.registered("debian", machine_id=MACHINE))
-    assert "there at this moment" in page
+    page = page_of(world, new)
+    assert "which has called since then" in page
     assert "systemd-machine-id-setup" in page
     assert "replace-open" not in page
+    assert "the same machine" not in page_of(world, old), "it was there first"
+    world.api("admin", "POST", f"/workers/{new.id}/approve")
+    assert "the same machine" not in page_of(world, new), "two agents of one machine are no news"
 
 
 def test_a_revoked_one_is_replaced_too_while_the_new_one_waits(world: World) -> None:

@@ -7,7 +7,7 @@ from webapp.auth.actor import Actor
 from webapp.database import transaction
 from webapp.errors import Conflict
 from webapp.extensions import db
-from webapp.workers import service
+from webapp.workers import presence, service
 from webapp.workers.access import locked, worker_for
 from webapp.workers.models import Worker
 
@@ -16,15 +16,21 @@ KEPT = ("name", "admins_only", "drain_requested_at", "drain_until", "drain_note"
 
 
 def same_machine(worker: Worker) -> Worker | None:
-    """Another worker of what says that it is the same machine; who waits is also told of a revoked one."""
+    """The worker that this machine was before, as it says. Of one that waits that may be a revoked one."""
     query = select(Worker).where(
         Worker.organisation_id == worker.organisation_id,
         Worker.machine_id == worker.machine_id,
-        Worker.id != worker.id,
+        Worker.id < worker.id,  # ids sort by time
         Worker.status.in_(("approved", "revoked") if worker.status == "pending" else ("approved",)),
     )
     may_work_first = case((Worker.status == "approved", 0), else_=1)
     return db.session.scalar(query.order_by(may_work_first, Worker.id.desc()).limit(1))
+
+
+def is_there(former: Worker, worker: Worker) -> bool:
+    """Whether it was seen after the other one had come: then they are two, and nothing was installed anew."""
+    seen_at = presence.seen_at(former)
+    return seen_at is not None and seen_at > worker.created_at
 
 
 def replace(actor: Actor, worker: Worker, former_id: str) -> None:
