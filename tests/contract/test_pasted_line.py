@@ -16,6 +16,7 @@ from tests.contract.machines import OLDEST, Machine, other_user, pythons
 from tests.stack import Stack, eventually, running_stack
 from webapp.config import REPOSITORY
 from webapp.workers import archive
+from webapp.workers.rules import PROTOCOL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -138,14 +139,15 @@ def test_every_python_starts_it_or_says_that_it_is_too_old(
 # ---- update
 
 
-def earlier(folder: Path) -> bytes:
-    """The agent of this checkout as it might have been before: of another version."""
+def other(folder: Path, protocol: int) -> bytes:
+    """The agent of this checkout as it might have been, or come to be: of another version, speaking another protocol."""
     for path in (REPOSITORY / "agent").rglob("*.py"):
         copy = folder / path.relative_to(REPOSITORY)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     said = folder / "agent" / "__init__.py"
-    said.write_text(re.sub(r'__version__ = "[^"]+"', '__version__ = "0.0.1"', said.read_text()))
+    text = re.sub(r'__version__ = "[^"]+"', '__version__ = "0.0.1"', said.read_text())
+    said.write_text(re.sub(r"PROTOCOL = \d+", f"PROTOCOL = {protocol}", text))
     return archive.pack(folder)
 
 
@@ -157,7 +159,7 @@ def test_an_update_waits_for_the_task_that_runs_and_keeps_who_the_worker_is(
     stack: Stack, machine: Machine, tmp_path: Path
 ) -> None:
     machine.pyz.parent.mkdir(mode=0o755)
-    machine.pyz.write_bytes(earlier(tmp_path))
+    machine.pyz.write_bytes(other(tmp_path, PROTOCOL - 1))
     for path in (machine.pyz.parent, machine.pyz):
         machine.give(path)
     token = stack.flask("create-join-token").splitlines()[-1]
@@ -166,6 +168,10 @@ def test_an_update_waits_for_the_task_that_runs_and_keeps_who_the_worker_is(
     worker_id = comes_online(stack, machine, "updated")["id"]
     process = machine.agent(shell)
     assert version_of(stack, "updated") == "0.0.1"
+    eventually(
+        lambda: f"the server says: this agent speaks protocol {PROTOCOL - 1}" in machine.output,
+        what="a notice",
+    )
     go = machine.scratch / "go"
     task_id = stack.submit(
         f"echo begun; while [ ! -e {go} ]; do sleep 0.1; done; echo ended", worker_id=worker_id
@@ -188,6 +194,21 @@ def test_an_update_waits_for_the_task_that_runs_and_keeps_who_the_worker_is(
     assert stack.worker("updated")["id"] == worker_id
     assert stack.ended(stack.submit("echo after", worker_id=worker_id))["status"] == "completed"
 
+    assert machine.output.count("the server says") == 1, "not to the new one"
+
     assert machine.run(f"python3 {machine.pyz} update --back").returncode == 0
     eventually(lambda: version_of(stack, "updated") == "0.0.1", 60, "the former agent to be back")
     assert "Traceback" not in machine.output
+
+
+def test_an_agent_that_is_too_new_for_its_server_is_told_what_to_do(
+    stack: Stack, machine: Machine, tmp_path: Path
+) -> None:
+    path = machine.folder / "newer.pyz"
+    path.write_bytes(other(tmp_path, PROTOCOL + 2))
+    token = stack.flask("create-join-token").splitlines()[-1]
+    done = machine.run(f"AGENT_JOIN_TOKEN={token} python3 {path} run --server {stack.url} --name far")
+    assert done.returncode == 1
+    assert "Update the server, or take the agent that the server gives away" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert stack.worker("far") == {}
