@@ -17,8 +17,8 @@ from agent.tools import BadInput, Finding, Input, Tool, Uses
 
 Names = tuple[str, ...]
 
-_FORBIDDEN = Finding(works=False, problem="the owner of this machine doesn't allow it")
-WHOSE = "by the owner's policy of this machine"
+_FORBIDDEN = Finding(works=False, problem="the owner of this machine doesn’t allow it")
+WHOSE = "by the owner’s policy of this machine"
 # What the server takes of it, for people to read.
 MAX_SHOWN, MAX_SHOWN_LENGTH = 100, 200
 
@@ -48,9 +48,9 @@ class Policy:
         """Whose rule it is that this may not be done here; None where it may. `task_input` is None while only the offer
         is known."""
         if self.problem:
-            return f"its file can't be used: {self.problem}"
+            return f"its file can’t be used: {self.problem}"
         if not self.allows_tool(offer.tool):
-            return f"the tool {_short(offer.tool)} isn't allowed"
+            return f"the tool {short(offer.tool)} isn’t allowed"
         return self._foreign(offer) or self._improper(tool, task_input)
 
     def _foreign(self, offer: Offer) -> str | None:
@@ -58,8 +58,8 @@ class Policy:
         if self.organisations is None or {whose.get("id"), whose.get("name")} & set(self.organisations):
             return None
         if not whose:
-            return "only certain organisations are allowed, and the server doesn't say whose task it is"
-        return f"the organisation {_short(whose.get('name') or whose.get('id', ''))} isn't allowed"
+            return "only certain organisations are allowed, and the server doesn’t say whose task it is"
+        return f"the organisation {short(whose.get('name') or whose.get('id', ''))} isn’t allowed"
 
     def _improper(self, tool: Tool | None, task_input: Input | None) -> str | None:
         if tool is None or task_input is None:
@@ -75,7 +75,7 @@ class Policy:
         if self.repositories is None:
             return None
         refused = [url for url in urls if not any(is_within(url, each) for each in self.repositories)]
-        return f"the repository {_short(refused[0])} isn't allowed" if refused else None
+        return f"the repository {short(refused[0])} isn’t allowed" if refused else None
 
     def _foreign_command(self, uses: Uses) -> str | None:
         if self.commands is None:
@@ -84,11 +84,11 @@ class Policy:
             return "only certain commands are allowed, and nobody can tell what a script does"
         refused = [argv for argv in uses.commands if not any(is_such(argv, each) for each in self.commands)]
         if refused:
-            return f"the command {_short(refused[0][0])} isn't allowed, or not with these arguments"
+            return f"the command {short(refused[0][0])} isn’t allowed, or not with these arguments"
         names = [
             name for name in uses.variables if not any(fnmatchcase(name, each) for each in self.variables)
         ]
-        return f"the variable {_short(names[0])} isn't allowed beside certain commands" if names else None
+        return f"the variable {short(names[0])} isn’t allowed beside certain commands" if names else None
 
     def to_dict(self) -> dict[str, Any]:
         """For people, as far as it goes: the agent alone holds to it. Empty where everything is allowed."""
@@ -103,7 +103,7 @@ class Policy:
         said |= {"max_minutes": self.max_minutes} if self.max_minutes else {}
         said |= {"max_disk_bytes": self.max_disk_bytes} if self.max_disk_bytes else {}
         said |= {"run_as": self.account.name} if self.account else {}
-        said |= {"problem": self.problem[:MAX_SHOWN_LENGTH]} if self.problem else {}
+        said |= {"problem": short(self.problem)} if self.problem else {}
         return {**said, "digest": self._digest()} if said else {}
 
     def _digest(self) -> str:
@@ -134,11 +134,12 @@ def _parts(url: str) -> list[str]:
     return url.rstrip("/").removesuffix(".git").split("/")
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """As the server takes it: one line, not too long."""
     line = "".join(one if one.isprintable() else "?" for one in text)
     return line if len(line) <= MAX_SHOWN_LENGTH else f"{line[:MAX_SHOWN_LENGTH]}…"
 
 
 def _shown(items: Names) -> list[str]:
     more = len(items) - MAX_SHOWN
-    return [*map(_short, items[:MAX_SHOWN]), *([f"and {more} more"] if more > 0 else [])]
+    return [*map(short, items[:MAX_SHOWN]), *([f"and {more} more"] if more > 0 else [])]

@@ -22,7 +22,7 @@ from agent.loop import IN_FLIGHT, Loop
 from agent.notices import Notices
 from agent.offer import BadOffer, Offer, task_of
 from agent.owner import Owner
-from agent.policy import Policy
+from agent.policy import Policy, short
 from agent.pool import Pool
 from agent.probes import Prober, declarations
 from agent.pump import Pump
@@ -221,7 +221,7 @@ class Session:
 
     def unable(self) -> str:
         if problem := self._owner.policy().problem:
-            return f"the owner's policy: {problem}"
+            return f"the owner’s policy: {short(problem)}"
         if len(self.loop.held()) >= files.most_tasks():
             return f"no more tasks than {files.most_tasks()}: this account may open no more files"
         return self._disk_low()
@@ -257,6 +257,7 @@ class Session:
             disk_floor=self._config.disk_floor_bytes,
             jobs=str(self._config.jobs),
             tools={name: found.to_dict() for name, found in self._prober.found.items()},
+            policy=self._owner.policy().to_dict(),
         )
 
     # What an earlier session left.

@@ -1,4 +1,4 @@
-"""The owner's policy against whoever holds the server: nothing that isn't allowed ever starts."""
+"""The owner's policy against whoever holds the server: nothing that isn’t allowed ever starts."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_tool_that_is_not_allowed_is_declared_as_not_working(
     found = {tool["name"]: tool["found"] for tool in server.syncs[0]["tools"]}
     assert found["noop"]["works"]
     assert not found["shell"]["works"]
-    assert found["shell"]["problem"] == "the owner of this machine doesn't allow it"
+    assert found["shell"]["problem"] == "the owner of this machine doesn’t allow it"
     assert server.syncs[0]["policy"]["tools"] == ["noop"]
 
 
@@ -175,7 +175,7 @@ def test_it_is_judged_again_right_before_it_starts(
     assert asked.wait(30)
     write(config.storage, "[policy]\ntools = noop\n")
     go_on.set()
-    assert refused(attempt, mark) == "the tool shell isn't allowed"
+    assert refused(attempt, mark) == "the tool shell isn’t allowed"
 
 
 def test_a_file_that_breaks_meanwhile_allows_nothing_and_says_so(
@@ -185,8 +185,8 @@ def test_a_file_that_breaks_meanwhile_allows_nothing_and_says_so(
     open_session()
     assert finished(server.submit("shell", {"script": "true"})).report["status"] == "completed"
     write(config.storage, "[policy]\ntoolz = shell\n")
-    assert "its file can't be used" in refused(server.submit("shell", {"script": f"touch '{mark}'"}), mark)
-    wait_for(lambda: "the owner's policy: " in server.syncs[-1].get("not_accepting", ""))
+    assert "its file can’t be used" in refused(server.submit("shell", {"script": f"touch '{mark}'"}), mark)
+    wait_for(lambda: "the owner’s policy: " in server.syncs[-1].get("not_accepting", ""))
 
 
 def test_a_change_is_declared(server: FakeServer, config: Config, open_session: OpenSession) -> None:
@@ -213,7 +213,7 @@ def test_a_time_limit_beyond_the_owners_is_the_owners(
     attempt = server.submit("shell", {"script": "exec sleep 600"}, timeout_s=timeout_s)
     report = finished(attempt).report
     assert (report["status"], report["failure_class"]) == ("failed", "timeout")
-    assert report["error"] == "time limit of 1 min reached, by the owner's policy of this machine"
+    assert report["error"] == "time limit of 1 min reached, by the owner’s policy of this machine"
 
 
 def test_the_tasks_own_limit_counts_where_it_is_shorter(
@@ -236,7 +236,7 @@ def test_a_task_that_takes_more_room_than_it_is_given_is_ended(
     assert finished(small).report["status"] == "completed"
     report = finished(large).report
     assert (report["status"], report["failure_class"]) == ("failed", "disk_low")
-    assert report["error"] == "its files take 3 MB, more than 1 MB, by the owner's policy of this machine"
+    assert report["error"] == "its files take 3 MB, more than 1 MB, by the owner’s policy of this machine"
 
 
 def test_what_an_earlier_agent_began_goes_on(
@@ -274,3 +274,15 @@ def test_what_it_left_unbegun_does_not_begin(
     assert finished(attempt).report["failure_class"] == "offer_lost"
     assert not mark.exists()
     assert not os.path.lexists(place.path) or not place.exit.exists()
+
+
+def test_what_it_says_of_a_broken_file_is_short_enough_for_any_server(
+    server: FakeServer, config: Config, open_session: OpenSession
+) -> None:
+    write(config.storage, "[policy]\n")
+    open_session()
+    write(config.storage, f"[policy]\nmax_disk = {'x' * 2000}\n")
+    wait_for(lambda: server.syncs)
+    wait_for(lambda: "not_accepting" in server.syncs[-1] and server.syncs[-1].get("policy", {}).get("problem"))
+    said = server.syncs[-1]
+    assert all(len(words) <= 255 for words in (said["not_accepting"], said["policy"]["problem"]))

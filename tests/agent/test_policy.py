@@ -199,7 +199,7 @@ def test_a_change_counts_from_the_next_look_on(config: Config) -> None:
     write(config.storage, "[policy]\ntoolz = shell")
     assert (
         rule(known.policy())
-        == f"its file can't be used: policy file {path}: there is no rule 'toolz': did you mean tools?"
+        == f"its file can’t be used: policy file {path}: there is no rule 'toolz': did you mean tools?"
     )
     write(config.storage, "[policy]\n")
     assert rule(known.policy()) is None
@@ -220,16 +220,16 @@ def test_without_a_rule_everything_goes() -> None:
 
 
 def test_tools() -> None:
-    assert rule(Policy(tools=("noop",))) == "the tool shell isn't allowed"
+    assert rule(Policy(tools=("noop",))) == "the tool shell isn’t allowed"
     assert rule(Policy(tools=("shell",))) is None
-    assert rule(Policy(tools=()), tool="noop") == "the tool noop isn't allowed"
+    assert rule(Policy(tools=()), tool="noop") == "the tool noop isn’t allowed"
 
 
 def test_organisations_by_id_or_name() -> None:
     for allowed in ("o-1", "Lab"):
         assert rule(Policy(organisations=(allowed,))) is None
-    assert rule(Policy(organisations=("Other",))) == "the organisation Lab isn't allowed"
-    assert "doesn't say whose" in (rule(Policy(organisations=("Lab",)), organisation={}) or "")
+    assert rule(Policy(organisations=("Other",))) == "the organisation Lab isn’t allowed"
+    assert "doesn’t say whose" in (rule(Policy(organisations=("Lab",)), organisation={}) or "")
 
 
 def test_commands() -> None:
@@ -246,7 +246,7 @@ def test_commands() -> None:
         ["/opt/tools/../../tmp/evil"],
         ["Make"],
     ):
-        assert "isn't allowed" in (rule(known, {"argv": argv}) or ""), argv
+        assert "isn’t allowed" in (rule(known, {"argv": argv}) or ""), argv
 
 
 def test_where_commands_are_listed_a_script_is_refused() -> None:
@@ -259,7 +259,7 @@ def test_where_commands_are_listed_variables_need_a_rule_of_their_own() -> None:
     assert rule(Policy(commands=("make",), variables=("CI_*",)), task_input) is None
     assert (
         rule(Policy(commands=("make",)), task_input)
-        == "the variable CI_JOB isn't allowed beside certain commands"
+        == "the variable CI_JOB isn’t allowed beside certain commands"
     )
     task_input["env"] = {"LD_PRELOAD": "./evil.so"}
     assert "LD_PRELOAD" in (rule(Policy(commands=("make",), variables=("CI_*",)), task_input) or "")

@@ -47,7 +47,7 @@ def test_a_tool_that_is_not_allowed_is_never_offered_and_said_to_be_forbidden(st
     write_policy(stack, "noop-only", "tools = noop")
     stack.start_agent("noop-only", labels="policy=tools")
     task_id = stack.submit("true", labels={"policy": "tools"})
-    forbidden = "Its tool shell doesn’t work: the owner of this machine doesn't allow it"
+    forbidden = "Its tool shell doesn’t work: the owner of this machine doesn’t allow it"
     eventually(lambda: reasons(stack, task_id).get("noop-only") == forbidden, what="the reason")
     allowed = stack.submit(tool="noop", input={}, labels={"policy": "tools"})
     assert stack.ended(allowed)["status"] == "completed"
