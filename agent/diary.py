@@ -52,7 +52,12 @@ class Diary:
         before, now = self._written, self.latest
         if before is None or now.at - before.at >= WRITE_S:
             return True
-        return (before.state, before.detail, before.tools) != (now.state, now.detail, now.tools)
+        return _seldom(before) != _seldom(now)
+
+
+def _seldom(snapshot: Snapshot) -> tuple[object, ...]:
+    """What changes so seldom that it is worth a write of its own."""
+    return (snapshot.state, snapshot.detail, snapshot.tools, snapshot.policy)
 
 
 def read(storage: Path) -> Snapshot | None:

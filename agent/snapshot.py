@@ -29,6 +29,7 @@ class Snapshot:
     disk_floor: int = 0
     jobs: str = ""
     tools: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    policy: Mapping[str, Any] = field(default_factory=dict)  # the owner's; empty: everything is allowed
 
     @property
     def synced_s(self) -> float | None:

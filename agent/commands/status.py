@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from agent import config, diary, exits, held, identity, lock, machine, program, standing, tools
+from agent import config, diary, exits, held, identity, lock, machine, owner, program, standing, tools
 from agent.errors import BadConfig
 from agent.probes import Prober
 from agent.snapshot import Snapshot
@@ -60,6 +60,7 @@ def _facts(storage: Path, environ: Mapping[str, str]) -> Facts:
         "tasks": [one.to_dict() for one in held.held(storage, jobs)],
         "disk": _disk(jobs, storage, environ, last),
         "tools": dict(last.tools) if pid is not None and last and last.tools else _probed(),
+        "policy": dict(last.policy) if pid is not None and last else _policy(storage, environ),
     }
 
 
@@ -97,6 +98,20 @@ def _probed() -> Facts:
     return {name: found.to_dict() for name, found in Prober(tools.registry().values()).now().items()}
 
 
+def _policy(storage: Path, environ: Mapping[str, str]) -> Facts:
+    """What the owner's file says now, while no agent holds to it."""
+    given = environ.get("AGENT_POLICY")
+    places = [Path(given).expanduser()] if given else [owner.SYSTEM, storage / owner.FILE]
+    path = next((path for path in places if given or path.exists()), None)
+    if path is None:
+        return {}
+    try:
+        policy, run_as = owner.read(path)
+    except BadConfig as error:
+        return {"problem": str(error)}
+    return {**policy.to_dict(), **({"run_as": run_as} if run_as else {})}
+
+
 def exit_code(facts: Facts) -> int:
     if not facts["joined"]:
         return exits.REFUSED
@@ -122,6 +137,7 @@ def lines(facts: Facts) -> Iterator[str]:
     yield from (f"{'':12}{said_of_task(task)}" for task in tasks)
     yield _line("disk", facts["disk"]["problem"] or f"{machine.gib(facts['disk']['free'])} free")
     yield from _said_of_tools(facts["tools"])
+    yield _line("policy", _said_of_policy(facts["policy"]))
     yield _line("storage", str(storage))
 
 
@@ -152,6 +168,17 @@ def said_of_task(task: Facts) -> str:
     else:
         said = f"runs for {ago(task['running_s'])}"
     return " ".join(part for part in (task["task_id"], task["tool"], task["name"], said) if part)
+
+
+def _said_of_policy(policy: Facts) -> str:
+    if not policy:
+        return "none: whatever the server offers is run"
+    if "problem" in policy:
+        return f"no task is started: {policy['problem']}"
+    rules = {name: value for name, value in policy.items() if name != "digest"}
+    return "; ".join(
+        f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in rules.items()
+    )
 
 
 def _said_of_tools(found: Facts) -> Iterator[str]:

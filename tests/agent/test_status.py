@@ -110,6 +110,21 @@ def test_an_agent_that_says_connected_and_has_had_no_answer_for_long_is_silent(s
     assert status._connection(is_running=False, last=last)["state"] == "not running"
 
 
+def test_the_owners_policy_is_shown_with_and_without_an_agent(
+    server: FakeServer, storage: Path, start_agent: StartAgent
+) -> None:
+    storage.mkdir(mode=0o700)
+    (storage / "policy.ini").write_text("[policy]\ntools =\n  shell\n  noop\nmax_minutes = 5\n")
+    (storage / "policy.ini").chmod(0o600)
+    assert "policy    tools shell, noop; max_minutes 5" in agent(storage, "status").stdout
+    start_agent()
+    wait_for(lambda: facts(storage)["connection"]["state"] == "connected")
+    assert "policy    tools shell, noop; max_minutes 5" in agent(storage, "status").stdout
+    (storage / "policy.ini").write_text("[policy]\ntuuls = shell\n")
+    wait_for(lambda: "problem" in facts(storage)["policy"])
+    assert "policy    no task is started: " in agent(storage, "status").stdout
+
+
 def test_looking_changes_nothing_a_damaged_file_neither(storage: Path) -> None:
     (storage / "jobs" / "a-1").mkdir(parents=True)
     (storage / "spool").mkdir()
