@@ -1,8 +1,8 @@
 """`python -m agent`: arguments, logging, exit codes.
 
 Exit codes: 0 done as asked; 1 refused: the server doesn't enrol it, `doctor` found a problem, or a command was not carried
-out; 2 a setting is wrong; 3 another agent uses the storage. Of `status` alone: 4 no agent runs, 5 one runs and isn't
-connected.
+out; 2 a setting is wrong; 3 another agent uses the storage; 130 Ctrl-C, before it was done. Of `status` alone: 4 no agent
+runs, 5 one runs and isn't connected.
 """
 
 from __future__ import annotations
