@@ -13,6 +13,7 @@ from agent import clock, config, exits, files, health, identity, lock, orphans
 from agent.config import Config
 from agent.enrol import enrol
 from agent.errors import BadConfig, Stop
+from agent.owner import Owner
 from agent.server import Refused
 from agent.session import Session
 from agent.systemd import STOPPING, Systemd
@@ -48,6 +49,7 @@ def prepare(settings: Config) -> identity.Identity:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not lock.take(directory):
                 raise Stop(f"another agent is using {directory}", exits.IN_USE)
+        Owner(settings)  # a policy that can't be held to ends it here, before anybody hears that it works
         return identity.prepare(settings.storage, settings.server_url, settings.pin)
     except OSError as error:
         raise BadConfig(f"storage can't be used: {error}") from error
