@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent import clock, orphans, process
+from agent import clock, files, orphans, process
 from agent.journal import Entry, Place
 from tests.agent.conftest import (
     ONCE,
@@ -200,7 +200,8 @@ def just_forked(place: Place, script: str) -> subprocess.Popen[bytes]:
     try:
         fcntl.flock(output, fcntl.LOCK_EX)
         mark = f"{orphans.ID_VARIABLE}={place.attempt_id}"
-        wrapper = ["env", mark, "sh", "-c", process.WRAPPER, str(place.path), "sh", "-c", script]
+        command = [files.of_tasks(), "sh", "-c", script]
+        wrapper = ["env", mark, "sh", "-c", process.WRAPPER, str(place.path), *command]
         return subprocess.Popen(
             ["sh", "-c", 'read go; exec "$@"', "sh", *wrapper],
             stdin=subprocess.PIPE,
