@@ -30,6 +30,7 @@ from webapp.workers.answers import (
     WorkerAnswer,
     WorkerList,
 )
+from webapp.workers.caller import ProtocolRefused
 from webapp.workers.guards import caller, worker_key
 from webapp.workers.schemas import (
     Announcement,
@@ -58,7 +59,7 @@ ESTABLISHED = 1  # of TCP's states; the first byte that TCP_INFO gives
     body=Registration,
     answer=RegisteredAnswer,
     status=201,
-    errors=(NotSignedIn,),
+    errors=(NotSignedIn, ProtocolRefused),
     group="Agents",
 )
 def register() -> tuple[Response, int]:
