@@ -40,6 +40,10 @@ STABLE_S = 60.0
 # Another agent has taken over, or the key is refused: no hurry.
 REPLACED, REFUSED = 4409, frozenset({4401, 4403})
 REFUSED_S = 60.0
+ANOTHER = (
+    "another agent uses this worker's key, as after a disk was copied: the newest has the control socket. "
+    "On the copy stop the agent and use its command reset"
+)
 
 
 class Control:
@@ -104,7 +108,7 @@ class Control:
 
     def _closed(self, code: int) -> float:
         if code == REPLACED:
-            log.warning("another agent uses this worker's key: the newest has the control socket")
+            log.warning(ANOTHER)
         return retry.around(REFUSED_S) if code == REPLACED or code in REFUSED else 0.0
 
 
