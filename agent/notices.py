@@ -39,6 +39,7 @@ class Notices:
         )
 
     def too_different(self, why: str) -> None:
+        self.standing.note(standing.BLOCKED, why)
         self._once(
             "too different", f"{self._server_url} can't work with this agent: {why}; asking again each minute"
         )

@@ -59,15 +59,21 @@ def create_token(user: str, name: str) -> None:
 @click.option("--uses", type=int, default=1, show_default=True, help="0 for any number.")
 @click.option("--hours", type=float, default=24, show_default=True, help="0 for ever.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE")
+@click.option("--slots", type=int, help="Left out: as many as each agent says.")
+@click.option("--approve/--no-approve", default=True, help="Whether its workers need no admin's approval.")
 @click.option("--name", default="made on the command line", show_default=True)
-def create_join_token(uses: int, hours: float, labels: tuple[str, ...], name: str) -> None:
+def create_join_token(
+    uses: int, hours: float, labels: tuple[str, ...], slots: int | None, approve: bool, name: str
+) -> None:
     """Make a token with which machines join without waiting for approval; print it."""
     found = {key: value or "" for key, value in parse_labels(" ".join(labels)).items()}
     if problem := label_problem(found):
         raise click.ClickException(problem)
     try:
         actor = system(service.default_organisation_id())
-        text = join_tokens.create(actor, name, uses or None, hours or None, found)
+        text = join_tokens.create(
+            actor, name, uses or None, hours or None, found, slots=slots, approves=approve
+        )
     except GarageError as error:
         raise _Ours(error) from error
     click.echo(f"A join token. It is shown only now:\n{text}")

@@ -75,6 +75,7 @@ class FakeServer:
         self.judge_report: Callable[[FakeAttempt, Json], Json | None] = lambda attempt, report: None
         self.judge_chunk: Callable[[FakeAttempt, int, bytes], Answer | None] = lambda *_: None
         self.unknown: set[str] = set()
+        self.levels: Json = {}  # what each answer to sync says besides
         self.stream: list[str] = []
         self.protocol = 2
         self.date = ""  # what time it is there; empty: the machine's
@@ -311,7 +312,7 @@ class FakeServer:
         if self.wants_rotation:
             self._told_rotation.add(body["session_id"])
             answer["rotate_key"] = True
-        levels = {"stream": self.stream, "drain": self.is_draining, "announce": None}
+        levels = {"stream": self.stream, "drain": self.is_draining, "announce": None, **self.levels}
         return Answer(200, {**answer, **levels, "lease_s": 120, "lost_after_s": 600})
 
     def _orders(self, body: Json, reported: list[Json]) -> Json:

@@ -125,6 +125,15 @@ def test_a_join_token_on_the_last_line_enrols_with_its_labels(world: World) -> N
         assert labels == {"gpu": "3060", "quiet": ""}
 
 
+def test_a_join_token_from_the_command_line_may_set_the_slots_and_leave_approving_to_an_admin(
+    world: World,
+) -> None:
+    token = run(world, "create-join-token", "--slots", "5", "--no-approve").output.splitlines()[-1]
+    worker = world.registered("lab-01", join_token=token)
+    shown = world.api("viewer", "GET", f"/workers/{worker.id}").json
+    assert (shown["slots"], shown["status"]) == (5, "pending")
+
+
 BAD_JOIN_TOKENS: list[list[str]] = [
     ["--uses", "-1"],
     ["--uses", str(10**12)],
@@ -133,6 +142,7 @@ BAD_JOIN_TOKENS: list[list[str]] = [
     ["--hours", "inf"],
     ["--hours", "1e12"],
     ["--label", "=c"],
+    ["--slots", "0"],
     ["--name", " "],
 ]
 
