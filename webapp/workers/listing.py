@@ -15,6 +15,7 @@ from webapp.workers.vitals import Day
 # A busy worker is seen many times a second: whole steps keep an unchanged fragment the same.
 SEEN_STEP_S = 10
 SPARK_POINTS = 20
+GLANCE = ("busy", "unreachable", "quarantined", "draining", "online")
 READ_AT_ONCE = 250
 
 
@@ -53,6 +54,11 @@ class Shown:
     def is_up(self) -> bool:
         """It takes work, or will when it has room."""
         return self.status in ("online", "busy")
+
+    @property
+    def at_a_glance(self) -> int:
+        """Its place in a short list: who works first, then who isn't as he should be."""
+        return GLANCE.index(self.status) if self.status in GLANCE else len(GLANCE)
 
     @property
     def answers(self) -> bool:

@@ -31,7 +31,7 @@ STATUSES = (
     *("unreachable", "offline", "archived", "revoked"),
 )
 FILTERS = ("q", "status", "label", "page")
-PAGE = 40
+PAGE = 30
 AUDIT_ROWS = 10
 # How long a person may choose to drain a worker, in seconds.
 DRAIN_FOR = {
