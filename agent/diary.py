@@ -26,7 +26,8 @@ class Diary:
         self._path = storage / FILE
         self._take = take
         before = read(storage)
-        self._blank = Snapshot(os.getpid(), __version__, starts=before.starts + 1 if before else 1)
+        starts = before.starts + 1 if before else 1
+        self._blank = Snapshot(os.getpid(), __version__, starts=starts, storage=str(storage))
         # Never waits for the loop: who asks whether it is stuck wants an answer.
         self.latest = self._blank
         self._written: Snapshot | None = None
@@ -61,6 +62,8 @@ def _seldom(snapshot: Snapshot) -> tuple[object, ...]:
 
 
 def read(storage: Path) -> Snapshot | None:
-    """What the agent of this storage last wrote, which may have ended since."""
+    """What the agent of this storage last wrote, which may have ended since. In a copy of a storage the file speaks of
+    another one, and of the folders of another one: that counts as nothing."""
     content = durable.look_json(storage / FILE)
-    return None if content is None else Snapshot.parse(content)
+    found = None if content is None else Snapshot.parse(content)
+    return found if found and found.storage == str(storage) else None

@@ -27,6 +27,7 @@ class Snapshot:
     refusing: str = ""  # why no new work is taken; empty where it is
     disk_free: int = 0
     disk_floor: int = 0
+    storage: str = ""
     jobs: str = ""
     tools: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)  # the owner's; empty: everything is allowed

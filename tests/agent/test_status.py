@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,19 @@ def test_held_tasks_are_named_and_only_force_ends_them(
     assert not is_running(pid)
     assert [path.name for path in (storage / "jobs").iterdir()] == ["agent.lock"]
     assert not list((storage / "spool").iterdir())
+
+
+def test_a_reset_in_a_copy_of_the_storage_leaves_the_original_alone(
+    server: FakeServer, storage: Path, start_agent: StartAgent
+) -> None:
+    start_agent()
+    attempt = running(server, storage, "echo up; sleep 300")
+    wait_for((storage / "status.json").exists)
+    copy = storage.with_name("copy")
+    shutil.copytree(storage, copy)
+    pid = int(directory(storage, attempt).began.read_text())
+    assert agent(copy, "reset", "--yes").returncode == 1, "it holds the task too, as far as it knows"
+    assert agent(copy, "reset", "--yes", "--force").returncode == 0
+    assert not directory(copy, attempt).path.exists()
+    assert is_running(pid)
+    assert directory(storage, attempt).journal.exists()

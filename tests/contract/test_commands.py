@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.agent.doctor_world import Stripping
+from tests.agent.test_install import NEEDS_SYSTEMD
+from tests.contract.machines import Machine, other_user
 from tests.stack import ROOT, Stack, clean_environment, eventually, running_stack
 
 pytestmark = pytest.mark.slow
@@ -84,3 +87,43 @@ def test_the_doctor_finds_the_proxy_that_breaks_websockets(stack: Stack, tmp_pat
         found = doctor(tmp_path / "behind", stripping.url)
     assert found["server"]["state"] == "ok"
     assert "takes the wish for one away" in found["WebSocket"]["text"]
+
+
+@NEEDS_SYSTEMD
+@pytest.mark.timeout(240)
+def test_all_of_it_from_the_one_file_on_a_bare_machine(stack: Stack, tmp_path: Path) -> None:
+    token = stack.flask("create-join-token").splitlines()[-1]
+    with Machine(user=other_user()) as machine:
+        machine.pyz.parent.mkdir(mode=0o700)
+        machine.pyz.write_bytes(requests.get(f"{stack.url}/agent.pyz", timeout=60).content)
+        for path in (machine.pyz.parent, machine.pyz):
+            machine.give(path)
+        agent = f"python3 {machine.pyz}"
+        joined = machine.run(f"{agent} join --server {stack.url} --join-token {token} --name bare --slots 3")
+        assert joined.returncode == 0, joined.stderr
+        assert f"{agent} install --user" in joined.stdout
+        looked = machine.run(f"{agent} doctor")
+        assert looked.returncode == 0, looked.stdout
+        assert "comes through, both ways" in looked.stdout
+        assert machine.run(f"{agent} status").returncode == 4
+        unit = machine.run(f"{agent} install --user --print").stdout
+        assert f" {machine.pyz} run --storage {machine.pyz.parent}\n" in unit
+        assert_systemd_takes(unit, machine.scratch)
+        machine.paste(f"{agent} run")
+        eventually(lambda: machine.run(f"{agent} status").returncode == 0 or None, what=machine.output)
+        assert stack.worker("bare")["slots"] == 3
+        assert machine.run(f"{agent} reset --yes").returncode == 3
+
+
+def assert_systemd_takes(unit: str, folder: Path) -> None:
+    path = folder / "garageswarm-agent.service"
+    path.write_text(unit)
+    environ = {**clean_environment(), "XDG_RUNTIME_DIR": str(folder)}
+    verified = subprocess.run(
+        ["systemd-analyze", "--user", "verify", path],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
