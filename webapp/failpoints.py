@@ -14,6 +14,7 @@ KNOWN = {
     "chunk.after-commit": "the chunk is durable, its answer was not sent",
     "result.before-commit": "a report was settled, nothing is durable",
     "result.after-commit": "the end is durable, its answer was not sent",
+    "key.after-commit": "a fresh worker key is durable, its answer was not sent",
 }
 _FORM = re.compile(r"(?P<name>[^:]+)(:(?P<time>[1-9][0-9]{0,8}))?")
 

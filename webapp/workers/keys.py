@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from flask import current_app
 from sqlalchemy import bindparam, delete, func, select, update
 
-from webapp import clock
+from webapp import clock, failpoints
 from webapp.auth import audit
 from webapp.auth.actor import Actor, system
-from webapp.database import run_many, table_of, transaction
+from webapp.database import after_commit, run_many, table_of, transaction
 from webapp.errors import Conflict
 from webapp.extensions import db
 from webapp.security import NewToken, new_token
@@ -131,6 +131,7 @@ def rotate(caller: Caller) -> Rotated:
             {"key": fresh.key_id},
         )
         announce(worker)
+        after_commit(lambda: failpoints.reach("key.after-commit"))
     return Rotated(fresh.text, fresh.key_id, clock.now() + OVERLAP)
 
 
