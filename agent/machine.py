@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import os
 import platform
+import pwd
 import shutil
 import socket
 import threading
@@ -75,6 +76,14 @@ def _system() -> str:
         return f"{platform.system()} {platform.release()}"
     words = [release["NAME"], release.get("VERSION_ID", "")]
     return " ".join(word for word in words if word)
+
+
+def account_name(uid: int) -> str:
+    """Its number where the system knows no name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def host_name() -> str:

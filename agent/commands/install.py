@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
-from agent import config, durable, exits, identity, lock, program
+from agent import config, durable, exits, identity, lock, machine, program
 from agent.errors import BadConfig, Stop
 from agent.unit import MARK, NAME, Unit
 
@@ -60,9 +60,9 @@ def act(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _account(name: str | None, environ: Mapping[str, str]) -> pwd.struct_passwd:
-    name = (
-        name or environ.get("SUDO_USER") or (None if os.geteuid() == 0 else pwd.getpwuid(os.getuid()).pw_name)
-    )
+    """Root is nobody's account by mistake: it has to be named."""
+    own = machine.account_name(os.geteuid())
+    name = name or next((one for one in (environ.get("SUDO_USER"), own) if one not in {None, "root"}), None)
     if name is None:
         raise BadConfig(
             "say which account tasks run as: --user-name NAME (whoever may create tasks there has it)"
@@ -96,6 +96,24 @@ def _becoming(account: pwd.struct_passwd) -> _Becoming:
         return {}
     groups = os.getgrouplist(account.pw_name, account.pw_gid)
     return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+
+
+def _why_not_started(account: pwd.struct_passwd) -> str:
+    """Tried in earnest, as that account. Empty where it starts."""
+    try:
+        tried = subprocess.run(
+            [*program.argv(), "--version"],
+            cwd=program.directory(),
+            **_becoming(account),
+            env={"PATH": os.defpath, "HOME": account.pw_dir},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if tried.returncode == 0 else (tried.stderr.strip().splitlines() or ["it doesn't say why"])[-1]
 
 
 class Service:
@@ -156,7 +174,7 @@ class Service:
                 print(
                     f"which only root reads, and name that as EnvironmentFile= with: {self._typed(f'edit {NAME}')}"
                 )
-        if self._account is None and not (LINGERING / pwd.getpwuid(os.getuid()).pw_name).exists():
+        if self._account is None and not (LINGERING / machine.account_name(os.getuid())).exists():
             print("It runs as long as you are signed in. So that it always does: loginctl enable-linger")
 
     def remove(self) -> None:
@@ -188,18 +206,8 @@ class Service:
         name = account.pw_name
         if self.storage.stat().st_uid != account.pw_uid:
             raise Stop(f"{self.storage} isn't {name}'s: chown -R {name} {self.storage}", exits.REFUSED)
-        tried = subprocess.run(
-            [*program.argv(), "--version"],
-            cwd=program.directory(),
-            **_becoming(account),
-            env={"PATH": os.defpath, "HOME": account.pw_dir},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        if tried.returncode != 0:
-            why = (tried.stderr.strip().splitlines() or ["it doesn't say why"])[-1]
+        why = _why_not_started(account)
+        if why:
             raise Stop(
                 f"{name} can't start {' '.join(program.argv())} ({why}): put it where {name} may read it, "
                 "for instance below /opt, and install from there",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import resource
 import shutil
 import stat
@@ -82,7 +81,7 @@ class Here:
                 return
             if there.st_uid != os.geteuid():
                 yield problem(
-                    f"{path} belongs to {_name(there.st_uid)}",
+                    f"{path} belongs to {machine.account_name(there.st_uid)}",
                     f"ask as that account, or: chown -R {_me()} {self.config.storage}",
                 )
             elif there.st_mode & READABLE:
@@ -164,11 +163,4 @@ def _existing(path: Path) -> Path:
 
 
 def _me() -> str:
-    return _name(os.geteuid())
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return machine.account_name(os.geteuid())

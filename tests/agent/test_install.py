@@ -243,11 +243,12 @@ def test_root_installs_for_an_account(machine: Machine, monkeypatch: pytest.Monk
     assert machine.told[-1] == f"restart {NAME}"
 
 
+@pytest.mark.parametrize("tries", ["/bin/false", "/nowhere/python3", "/etc"])
 def test_an_agent_that_the_account_cannot_start_is_not_installed(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tries: str
 ) -> None:
     with pytest.raises(Stop, match=r"can't start .*: put it where"):
-        as_root(machine, monkeypatch, "/bin/false")
+        as_root(machine, monkeypatch, tries)
     assert not machine.system_unit.exists()
 
 
