@@ -122,12 +122,6 @@ def problem(answer: Any, status: int, slug: str) -> dict[str, Any]:
     return body
 
 
-def refusal_of(answer: Any) -> str:
-    """What an error says, but for the id that each has of its own: two who must not be told apart say the same."""
-    body = {name: value for name, value in answer.json.items() if name != "error_id"}
-    return repr((answer.status_code, sorted(body.items())))
-
-
 @dataclass
 class WorkerOf:
     """A worker as its agent knows itself. Calls the API with its key."""
@@ -220,6 +214,10 @@ class World:
             name = role if organisation_id == self.organisation_id else f"{role}-of-others"
             self._people[key] = self._add(name, role, organisation_id)
         return self._people[key]
+
+    def named(self, role: Role, name: str) -> None:
+        """Who has this role here has this name: for what people look at."""
+        self._people[role, self.organisation_id] = self._add(name, role, self.organisation_id)
 
     def _add(self, name: str, role: Role, organisation_id: str) -> Actor:
         with self.app.app_context(), transaction() as session:

@@ -114,6 +114,7 @@ def _keep_static(response: Response) -> Response:
     response.vary.add("Accept-Encoding")
     if request.accept_encodings.quality("gzip") and response.mimetype in PACKED_TYPES:
         response.direct_passthrough = False
+        response.close()  # the file that would have been sent
         response.set_data(_packed(name))
         response.headers["Content-Encoding"] = "gzip"
     return response

@@ -8,6 +8,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 BAD = ("moderate", "serious", "critical")
+# For pictures: the system's font on most machines looks like this one; on a bare server it would be whatever is there.
+FONTS = ':root { --sans: Inter, "Liberation Sans", system-ui, sans-serif; }'
 
 
 # What scrolls in a box of its own may be wider.

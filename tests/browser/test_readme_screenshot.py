@@ -11,7 +11,7 @@ import requests
 from playwright.sync_api import expect
 
 from tests.browser import tasks
-from tests.browser.looks import too_wide
+from tests.browser.looks import FONTS, too_wide
 from tests.browser.people import People, Session, Visits
 from tests.stack import ROOT, Stack, eventually, running_stack
 
@@ -19,8 +19,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
 
 PICTURE = ROOT / "docs" / "images" / "task.png"
 MOST_BYTES = 250_000
-# The system's font on most machines looks like this one; on a bare server it would be whatever is there.
-FONTS = ':root { --sans: Inter, "Liberation Sans", system-ui, sans-serif; }'
 # A stand-in for pytest in the agent's PATH: fails at once the first time, then prints and stays.
 PYTEST = r"""#!/bin/sh
 if [ ! -e "{folder}/tried" ]; then touch "{folder}/tried"; sleep 2; echo "database is starting up"; exit 1; fi
