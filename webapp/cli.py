@@ -4,6 +4,7 @@ import secrets
 
 import click
 from flask import Flask, current_app
+from flask.cli import with_appcontext
 
 from webapp import tls
 from webapp.auth import service, tokens
@@ -93,6 +94,7 @@ def reset_password(name: str, password: str | None) -> None:
 
 
 @click.command("renew-certificate")
+@with_appcontext
 def renew_certificate() -> None:
     """Make a new certificate for TLS=self; print its fingerprint.
 

@@ -15,6 +15,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
@@ -107,12 +108,19 @@ def _start_agent(plan: Plan) -> subprocess.Popen[bytes]:
         "AGENT_INSECURE": "1",  # it never leaves this machine
         # Whatever the certificate's names and authority are: this one is ours.
         "AGENT_PIN": plan.fingerprint or "none",
-        "NO_PROXY": "*",
+        **_without_proxy(urlsplit(plan.address).hostname or ""),
     }
     _tell_identity(Path(plan.agent_folder) / "identity.json", plan.address)
     if plan.join_token and not (Path(plan.agent_folder) / "identity.json").exists():
         environment["AGENT_JOIN_TOKEN"] = plan.join_token
     return _start(["-m", "agent", "run"], environment)
+
+
+def _without_proxy(host: str) -> dict[str, str]:
+    """Beside what the person excepts already. Programs read either spelling."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    excepted = f"{known},{host}" if known else host
+    return {"no_proxy": excepted, "NO_PROXY": excepted}
 
 
 def _tell_identity(path: Path, address: str) -> None:

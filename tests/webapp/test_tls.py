@@ -92,6 +92,23 @@ def test_a_crash_while_it_is_made_leaves_nothing_that_stops_the_next_start(tmp_p
     assert served(settings) != first
 
 
+def test_a_new_one_is_made_when_somebody_asks(new_world: Callable[..., World]) -> None:
+    app = new_world(tls="self").app
+    settings: Settings = app.config["SETTINGS"]
+    first = served(settings)
+    answer = app.test_cli_runner().invoke(args=["renew-certificate"])
+    assert answer.exit_code == 0, answer.output
+    assert settings.certificate_files is not None
+    assert answer.output.splitlines()[-1] == tls.fingerprint(settings.certificate_files[0])
+    assert served(settings) != first
+
+
+def test_a_certificate_of_ones_own_is_not_ours_to_renew(world: World) -> None:
+    answer = world.app.test_cli_runner().invoke(args=["renew-certificate"])
+    assert answer.exit_code == 1
+    assert "only with TLS=self" in answer.output
+
+
 def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "instance").mkdir()
     (tmp_path / "instance" / "tls").write_text("in the way")
