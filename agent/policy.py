@@ -62,7 +62,7 @@ class Policy:
         return f"the organisation {short(whose.get('name') or whose.get('id', ''))} isn’t allowed"
 
     def _improper(self, tool: Tool | None, task_input: Input | None) -> str | None:
-        if tool is None or task_input is None:
+        if tool is None or task_input is None or (self.repositories is None and self.commands is None):
             return None
         try:
             tool.check(task_input)
