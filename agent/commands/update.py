@@ -63,7 +63,10 @@ def _server(storage: Path) -> Server:
     """The one that this machine has joined, known by the same pin. It needs no key for this, so it gets none."""
     me = identity.look(storage)
     if me is None or not me.is_registered:
-        raise Stop(f"this machine has not joined a server ({storage}): join first", exits.REFUSED)
+        raise Stop(
+            f"this machine has not joined a server ({storage}): join first, or say its --storage",
+            exits.REFUSED,
+        )
     return Server(me.server_url, pin=me.pin)
 
 

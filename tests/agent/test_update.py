@@ -27,7 +27,7 @@ STARTS = "print('9.9.9')"
 def pyz(main: str = STARTS) -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
-        archive.writestr("__main__.py", main)
+        archive.writestr(zipfile.ZipInfo("__main__.py"), main)  # the same bytes at any time
     return made.getvalue()
 
 

@@ -150,8 +150,10 @@ def test_it_is_made_once_and_again_where_its_file_has_gone(
         path = release.current().path
         assert path.is_relative_to(world.app.instance_path)
         path.unlink()
+    (path.parent / "agent-0123456789abcdef.pyz").write_bytes(b"of an earlier server")
     assert client.get("/agent.pyz").data == first
     assert len(made) == 2
+    assert list(path.parent.iterdir()) == [path]
 
 
 @on_sqlite

@@ -30,7 +30,7 @@ class NoArchive(GarageError):
 
 
 def pack(repository: Path) -> bytes:
-    """The whole file. Takes a second of computing. Raises NoArchive."""
+    """The whole file: some tenths of a second of computing. Raises NoArchive."""
     files = dict(_agent(repository))
     files["__main__.py"] = files.pop(ENTRY)
     for package in PACKAGES:

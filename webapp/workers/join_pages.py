@@ -124,7 +124,7 @@ def _slots(text: str) -> int | None:
 
 
 def _add_page(token: str = "", **values: Any) -> str:
-    since = request.args.get("since", "")[:14]
+    since = request.values.get("since", "")[:14]
     args = {"since": since if since.isdecimal() else str(clock.to_ms(clock.now()))}
     way, given = _way(), _given_away()
     shown = {"form": BLANK, "errors": {}, "lives": LIVES, **values}

@@ -32,7 +32,6 @@ PROGRAM = ";".join(
         "os.execv(sys.executable,[sys.executable,path]+words)",
     )
 )
-KEPT_AT = "~/.garageswarm/agent.pyz"
 
 
 def line(token: str, sha256: str, origin: str, options: Sequence[str]) -> str:

@@ -33,8 +33,8 @@ class Release:
 
 
 def current() -> Release:
-    """Raises NoArchive where it can't be made. The sources are looked at once a process: another version of them is
-    given away when the server itself has been started with it."""
+    """Raises NoArchive where it can't be made. The sources are read once a process: what changes in them later is given
+    away after a restart."""
     kept = current_app.extensions
     with _lock:
         release: Release | None = kept.get("release")
@@ -46,12 +46,17 @@ def current() -> Release:
 
 def _make(folder: Path) -> Release:
     content = archive.pack(REPOSITORY)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    fresh = folder / f"{FILE}.{os.getpid()}.tmp"
-    fresh.write_bytes(content)
-    fresh.replace(folder / FILE)
     digest = hashlib.sha256(content).hexdigest()
-    return Release(version(), protocol(), digest, len(content), folder / FILE)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # By its checksum: a process that ends while another one starts mustn't find the other's under its own.
+    path = folder / f"agent-{digest[:16]}.pyz"
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_bytes(content)
+    fresh.replace(path)
+    for former in folder.glob("agent-*.pyz"):
+        if former != path:
+            former.unlink(missing_ok=True)
+    return Release(version(), protocol(), digest, len(content), path)
 
 
 def version() -> str:

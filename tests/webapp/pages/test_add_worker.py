@@ -171,6 +171,18 @@ def test_a_machine_that_calls_shows_its_code_and_is_approved_right_there(world: 
     assert worker.code not in after
 
 
+def test_who_has_called_stays_in_sight_when_another_line_is_made(world: World) -> None:
+    client = world.browser("admin")
+    first = press(client, PATH, **FORM)
+    since = re.search(r'name="since" value="(\d+)"', first.text)
+    assert since
+    world.registered("attic", join_token=token_of(line(first)))
+    assert (
+        "attic"
+        in text_of(press(client, PATH, **FORM, since=since[1])).partition("What the join token gives")[0]
+    )
+
+
 def test_a_first_task_for_it_is_made_in_two_clicks(world: World) -> None:
     worker = world.registered("attic", join_token=world.join_token())
     client = world.browser("admin")
