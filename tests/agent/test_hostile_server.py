@@ -283,6 +283,8 @@ def test_what_it_says_of_a_broken_file_is_short_enough_for_any_server(
     open_session()
     write(config.storage, f"[policy]\nmax_disk = {'x' * 2000}\n")
     wait_for(lambda: server.syncs)
-    wait_for(lambda: "not_accepting" in server.syncs[-1] and server.syncs[-1].get("policy", {}).get("problem"))
+    wait_for(
+        lambda: "not_accepting" in server.syncs[-1] and server.syncs[-1].get("policy", {}).get("problem")
+    )
     said = server.syncs[-1]
     assert all(len(words) <= 255 for words in (said["not_accepting"], said["policy"]["problem"]))

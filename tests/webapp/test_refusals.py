@@ -263,6 +263,7 @@ def test_the_workers_page_shows_what_its_owner_allows(world: World) -> None:
     for words in ("Owner’s policy", "git *", "&lt;b&gt;make", "at most 30 min", "at most 20.0 GB", "tasks"):
         assert words in page, words
     assert "83c1" not in page
+    assert world.api("viewer", "GET", f"/workers/{worker.id}").json["policy"] == policy
     introduce(worker, {"problem": "policy file /etc/garageswarm/policy.ini is gone"})
     page = page_of(world, worker)
     assert "Nothing runs there until it is mended: policy file /etc/garageswarm/policy.ini is gone" in page

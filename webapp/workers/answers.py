@@ -49,6 +49,21 @@ class FoundTool(TypedDict):
     problem: Annotated[str, Field(description="Why it doesn't work; empty where it does")]
 
 
+class OwnersPolicy(TypedDict, total=False):
+    """What the machine's owner allows, as its agent says it and holds to it. What is left out allows everything."""
+
+    tools: list[str]
+    organisations: list[str]
+    repositories: list[str]
+    commands: list[str]
+    variables: list[str]
+    max_minutes: int
+    max_disk_bytes: int
+    run_as: str
+    problem: Annotated[str, Field(description="Why it can’t be read: then nothing is allowed")]
+    digest: str
+
+
 class WorkerAnswer(TypedDict):
     """A machine. `shown_status` follows from the time and from what runs; `status` is what an admin decided."""
 
@@ -63,6 +78,7 @@ class WorkerAnswer(TypedDict):
     labels: dict[str, str]
     tools: Annotated[list[str], Field(description="Those that work")]
     tool_facts: list[FoundTool]
+    policy: OwnersPolicy
     slots: int
     plan_limit: int
     admins_only: bool
