@@ -32,6 +32,7 @@ def test_five_megabytes_arrive_byte_for_byte(server: FakeServer, start_agent: St
     assert len(attempt.report["result"]["output"]) <= 4096
 
 
+@pytest.mark.usefixtures("no_early_flush")
 def test_bytes_that_are_no_text_arrive_as_they_are(server: FakeServer, open_session: OpenSession) -> None:
     open_session()
     attempt = finished(server.submit("shell", {"script": r"printf '\xff\xfe\x00caf\xc3'; printf '\xc3\xa9'"}))
