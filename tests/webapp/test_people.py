@@ -8,7 +8,8 @@ import pytest
 from click.testing import Result
 from flask.cli import FlaskGroup
 
-from tests.world import PASSWORD, World, at_once, later, problem, refusal_of
+from tests.webapp.refusals import refusal_of
+from tests.world import PASSWORD, World, at_once, later, problem
 from webapp.auth import service, sessions, tokens
 from webapp.auth.actor import Actor
 from webapp.database import release

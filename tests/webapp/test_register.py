@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.world import TOOLS, WorkerOf, World, at_once, later, problem, refusal_of
+from tests.webapp.refusals import refusal_of
+from tests.world import TOOLS, WorkerOf, World, at_once, later, problem
 
 MACHINE = {
     "name": "lab-01",

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.world import World, at_once, later, problem, refusal_of
+from tests.webapp.refusals import refusal_of
+from tests.world import World, at_once, later, problem
 from webapp import clock
 
 TERMINAL = {"task_completed", "task_failed", "task_cancelled"}

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.world import WorkerOf, World, problem, refusal_of
+from tests.webapp.refusals import refusal_of
+from tests.world import WorkerOf, World, problem
 from webapp import security
 from webapp.security import new_token, read_token
 
