@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from tests.webapp.pages.forms import press, text_of, toast
 from tests.world import WorkerOf, World, later
 
+pytestmark = pytest.mark.parametrize("new_settings", ["sqlite"], indirect=True)
 DAY_S = 24 * 3600
 
 
