@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.browser.people import Session
@@ -155,18 +156,24 @@ def version_of(stack: Stack, name: str) -> str:
     return str(stack.worker(name)["agent_version"])
 
 
-def test_an_update_waits_for_the_task_that_runs_and_keeps_who_the_worker_is(
-    stack: Stack, machine: Machine, tmp_path: Path
-) -> None:
+def starts_with(stack: Stack, machine: Machine, content: bytes, name: str) -> psutil.Process:
+    """An agent whose agent.pyz is this one."""
     machine.pyz.parent.mkdir(mode=0o755)
-    machine.pyz.write_bytes(other(tmp_path, PROTOCOL - 1))
+    machine.pyz.write_bytes(content)
     for path in (machine.pyz.parent, machine.pyz):
         machine.give(path)
     token = stack.flask("create-join-token").splitlines()[-1]
-    start = f"exec python3 {machine.pyz} run --server {stack.url} --name updated"
+    start = f"exec python3 {machine.pyz} run --server {stack.url} --name {name}"
     shell = machine.paste(f"AGENT_JOIN_TOKEN={token} {start}")
-    worker_id = comes_online(stack, machine, "updated")["id"]
-    process = machine.agent(shell)
+    comes_online(stack, machine, name)
+    return machine.agent(shell)
+
+
+def test_an_update_waits_for_the_task_that_runs_and_keeps_who_the_worker_is(
+    stack: Stack, machine: Machine, tmp_path: Path
+) -> None:
+    process = starts_with(stack, machine, other(tmp_path, PROTOCOL - 1), "updated")
+    worker_id = stack.worker("updated")["id"]
     assert version_of(stack, "updated") == "0.0.1"
     eventually(
         lambda: f"the server says: this agent speaks protocol {PROTOCOL - 1}" in machine.output,
