@@ -56,7 +56,11 @@ def _forth(archive: Path, storage: Path, *, is_forced: bool) -> None:
         update.swap(archive, update.fetched(server, release))
     except (Unreachable, Refused) as error:
         raise Stop(f"no update from {server.url}: {error}", exits.REFUSED) from error
-    _say(f"{archive} is version {release.version} now (it was {__version__}); --back undoes it.", storage)
+    _say(
+        f"{archive} is version {release.version} now (it was {__version__}), sha256 {release.sha256}. "
+        "--back undoes it.",
+        storage,
+    )
 
 
 def _server(storage: Path) -> Server:

@@ -86,12 +86,15 @@ def test_it_takes_what_the_server_gives_away_and_keeps_the_one_before(
 ) -> None:
     before, fresh = installed.read_bytes(), pyz()
     installed.chmod(0o640)
-    gives(server, fresh)
+    release = gives(server, fresh)
     assert act(joined) == exits.DONE
     assert (installed.read_bytes(), update.former(installed).read_bytes()) == (fresh, before)
     assert {path.name for path in installed.parent.iterdir()} == {"agent.pyz", "agent.pyz.old"}
     assert installed.stat().st_mode & 0o777 == 0o640
-    assert "is version 9.9.9 now" in capsys.readouterr().out
+    assert (
+        f"is version 9.9.9 now (it was {agent.__version__}), sha256 {release['sha256']}"
+        in capsys.readouterr().out
+    )
 
 
 def test_said_twice_there_is_nothing_to_do(
