@@ -85,7 +85,8 @@ def swap(path: Path, content: bytes) -> None:
     except OSError as error:
         raise Stop(f"{path} can't be replaced ({error}): do it as its owner", exits.REFUSED) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
 
 
 def _like(path: Path, model: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -195,11 +194,15 @@ def test_there_is_no_way_back_before_the_first_update(installed: Path, joined: P
     assert "nothing was updated here yet" in refused(joined, back=True)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_who_may_not_replace_the_file_is_told_so(server: FakeServer, installed: Path, joined: Path) -> None:
+@pytest.mark.parametrize("taken", ["agent.pyz.old", "agent.pyz.new"])
+def test_where_the_file_cant_be_replaced_it_says_so_and_nothing_has_changed(
+    server: FakeServer, installed: Path, joined: Path, taken: str
+) -> None:
+    before = installed.read_bytes()
+    (installed.parent / taken).mkdir()
     gives(server, pyz())
-    installed.parent.chmod(0o500)
-    assert "do it as its owner" in refused(joined)
+    assert "can't be replaced" in refused(joined)
+    assert installed.read_bytes() == before
 
 
 # ---- a running agent
