@@ -25,7 +25,7 @@ def test_an_unknown_path_of_the_api_is_a_404_problem(world: World) -> None:
         "/api/v1/tasks/nonsense",
         "/api/v1/tasks/../../etc",
     ):
-        problem(client.get(path), 404, "not-found")
+        assert "/api/v1/openapi.json" in problem(client.get(path), 404, "not-found")["detail"]
 
 
 def test_a_wrong_method_is_a_405_that_names_the_right_ones(world: World) -> None:

@@ -20,6 +20,7 @@ IDS = {
     "key_id": "k3J9xQ2a",
     "name": "deploy/prod",
 }
+ORGANISATION = "01900000-0000-7000-8000-000000000004"
 _BEGAN, _ENDED = "2026-01-31T12:00:04.120Z", "2026-01-31T12:00:09.240Z"
 # Values of members, by name or by shape and name, where the type alone would say little.
 MEMBERS: Mapping[str, Any] = {
@@ -47,6 +48,7 @@ MEMBERS: Mapping[str, Any] = {
     "FoundTool.works": True,
     "JoinTokenAnswer.id": IDS["key_id"],
     "JoinTokenAnswer.name": "the rack",
+    "JoinTokenAnswer.workers": [IDS["worker_id"]],
     "LockAnswer.name": IDS["name"],
     "NewJoinTokenAnswer.id": IDS["key_id"],
     "NewJoinTokenAnswer.name": "the rack",
@@ -54,6 +56,7 @@ MEMBERS: Mapping[str, Any] = {
     "ReleaseAnswer.size": 1_480_213,
     "ReleaseAnswer.url": "/agent.pyz",
     "ReleaseAnswer.version": "0.1.0",
+    "Offer.organisation": {"id": ORGANISATION, "name": "Default"},
     "Reported.detail": "",
     "Reported.errors": [],
     "Reported.status": 200,
@@ -71,6 +74,7 @@ MEMBERS: Mapping[str, Any] = {
     "WorkerAnswer.id": IDS["worker_id"],
     "WorkerAnswer.labels": {"os": "linux", "site": "attic"},
     "WorkerAnswer.name": "lab-01",
+    "WorkerAnswer.policy": {"tools": ["shell"], "max_minutes": 60},
     "WorkerAnswer.shown_status": "busy",
     "WorkerAnswer.status": "approved",
     "WorkerAnswer.tools": ["shell"],
@@ -123,6 +127,7 @@ MEMBERS: Mapping[str, Any] = {
     "reason": "doesn't have the label gpu",
     "retry_of": None,
     "retry_on": ["agent_error", "offer_lost", "disk_low"],
+    "rotate_requested_at": None,
     "saved_bytes": 6,
     "schema": {"type": "object", "properties": {"script": {"type": "string"}}},
     "sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824",
@@ -135,6 +140,7 @@ MEMBERS: Mapping[str, Any] = {
     "timeout_s": 3600,
     "token": "gsj_k3J9xQ2a_…",
     "tool": "shell",
+    "twin_seen_at": None,
     "type": "shell",
     "unknown": [],
     "uses_left": 10,
