@@ -60,9 +60,9 @@ def on_starting(server: Any) -> None:
 
 def ssl_context(_: Any, make_default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
     """Every system's OpenSSL has an opinion of its own on how old is too old."""
-    context = make_default()
-    from webapp.gunicorn_worker import LateHandshake
+    from webapp.gunicorn_worker import LateHandshake  # here, because gunicorn is still reading its settings
 
+    context = make_default()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = LateHandshake
     return context

@@ -19,12 +19,10 @@ from requests.adapters import HTTPAdapter
 
 from agent.errors import BadConfig
 
-PIN = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 NO_PIN = "none"
 # What requests reads too. SSL_CERT_FILE and SSL_CERT_DIR are OpenSSL's own.
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-
-
 WAYS_TO_TRUST = (
     "If the server made it itself, give --pin with the fingerprint that the server says; "
     "if an authority of your own signed it, name that authority's file in REQUESTS_CA_BUNDLE"
@@ -50,12 +48,12 @@ def parse_pin(text: str) -> str:
     plain = text.strip().lower()
     if plain == NO_PIN:
         return ""
-    match = PIN.fullmatch(plain.removeprefix("sha256:").replace(":", ""))
-    if not match:
+    digest = plain.removeprefix("sha256:").replace(":", "")
+    if not DIGEST.fullmatch(digest):
         raise BadConfig(
             f"the pin must look like sha256: and 64 hexadecimal digits (or {NO_PIN}), not {text!r}"
         )
-    return f"sha256:{match[1]}"
+    return f"sha256:{digest}"
 
 
 @cache

@@ -22,6 +22,8 @@ from webapp.config import Settings, SettingsError
 
 # Agents pin it: a new one would have to be told to each of them.
 YEARS = 10
+# A small machine may think that it is 1970 when it starts first: what it makes then mustn't be over when it knows better.
+NOT_BEFORE_THIS = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 SIOCGIFADDR = 0x8915
 
 
@@ -73,18 +75,27 @@ def make(settings: Settings, certificate: Path, key_file: Path) -> None:
 
 
 def names(settings: Settings) -> list[str]:
-    """Every name and address by which somebody may call this server."""
+    """Every name and address by which somebody may call this server, as a certificate writes them."""
     public = urlsplit(settings.public_url or "").hostname
     own = [socket.gethostname(), socket.getfqdn(), "localhost", "127.0.0.1", "::1"]
-    found = [public, settings.host, *own, *_addresses()]
+    found = [_plain(name) for name in (public or "", settings.host, *own, *_addresses())]
     return list(dict.fromkeys(name for name in found if name and not _is_wildcard(name)))
+
+
+def _plain(name: str) -> str:
+    """In ASCII; empty where that can't be: a machine may be called anything."""
+    try:
+        return name.encode("idna").decode()
+    except UnicodeError:
+        return ""
 
 
 def _signed(key: ec.EllipticCurvePrivateKey, known_as: list[str]) -> x509.Certificate:
     who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"GarageSwarm on {socket.gethostname()}"[:64])])
     now = datetime.datetime.now(datetime.UTC)
     # Clocks differ: who reads it may live a day earlier.
-    begins, ends = now - datetime.timedelta(days=1), now + datetime.timedelta(days=365 * YEARS)
+    begins = now - datetime.timedelta(days=1)
+    ends = max(now, NOT_BEFORE_THIS) + datetime.timedelta(days=365 * YEARS)
     made = x509.CertificateBuilder().subject_name(who).issuer_name(who).public_key(key.public_key())
     made = made.serial_number(x509.random_serial_number()).not_valid_before(begins).not_valid_after(ends)
     made = made.add_extension(x509.SubjectAlternativeName([_general(name) for name in known_as]), False)
@@ -101,7 +112,7 @@ def _general(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ip_address(name))
     except ValueError:
-        return x509.DNSName(name.encode("idna").decode())
+        return x509.DNSName(name)
 
 
 def _is_wildcard(name: str) -> bool:

@@ -55,6 +55,13 @@ def test_it_names_every_way_to_call_this_server(tmp_path: Path) -> None:
     assert {"127.0.0.1", "::1", "192.0.2.7"} <= addresses
 
 
+def test_a_machine_may_be_called_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "a..b" + "x" * 80)
+    monkeypatch.setattr("socket.getfqdn", lambda: "bücher_1.lan")
+    assert "xn--bcher_1-n2a.lan" in tls.names(of_our_own(tmp_path))
+    served(of_our_own(tmp_path))
+
+
 def test_listening_everywhere_is_no_name(tmp_path: Path) -> None:
     assert not {"0.0.0.0", "::"} & set(tls.names(of_our_own(tmp_path, HOST="0.0.0.0")))
     assert not {"0.0.0.0", "::"} & set(tls.names(of_our_own(tmp_path, HOST="::")))
