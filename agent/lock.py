@@ -56,5 +56,13 @@ def _sign(lock: int) -> None:
 
 
 def _signature(lock: int) -> int:
+    """Whoever has just taken the lock may not have signed yet: what is left of one that is dead counts as nothing."""
     text = os.pread(lock, 32, 0).strip()
-    return int(text) if text.isdigit() else 0
+    pid = int(text) if text.isdigit() else 0
+    try:
+        os.kill(pid, 0)  # only asks whether it is there; of somebody else's process it may not
+    except ProcessLookupError:
+        return 0
+    except PermissionError:
+        return pid
+    return pid

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    account = None if chosen.user else _account(chosen.user_name, environ)
+    account = None if chosen.user else _account(chosen.user_name, environ, is_any=chosen.remove)
     service = Service(account, environ, config.given_storage(chosen, environ))
     if chosen.print:
         print(service.unit().text(), end="")
@@ -59,10 +59,11 @@ def act(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return exits.DONE
 
 
-def _account(name: str | None, environ: Mapping[str, str]) -> pwd.struct_passwd:
-    """Root is nobody's account by mistake: it has to be named."""
+def _account(name: str | None, environ: Mapping[str, str], *, is_any: bool) -> pwd.struct_passwd:
+    """Root is nobody's account by mistake: it has to be named, unless it doesn't matter whose it is."""
     own = machine.account_name(os.geteuid())
-    name = name or next((one for one in (environ.get("SUDO_USER"), own) if one not in {None, "root"}), None)
+    not_meant = {None} if is_any else {None, "root"}
+    name = name or next((one for one in (environ.get("SUDO_USER"), own) if one not in not_meant), None)
     if name is None:
         raise BadConfig(
             "say which account tasks run as: --user-name NAME (whoever may create tasks there has it)"
@@ -123,6 +124,7 @@ class Service:
         """`account`: None for a service of this one's own."""
         self._account = account
         self._environ = environ
+        self._is_any = storage is None
         self.storage = storage or (
             config.DEFAULT_STORAGE if account is None else Path(account.pw_dir) / config.STORAGE_NAME
         )
@@ -181,7 +183,7 @@ class Service:
         if not self.path.exists():
             print(f"There is no {self.path}: nothing to remove.")
             return
-        self._refuse_foreign()
+        self._refuse_foreign(is_any=self._is_any)
         self._must("disable", "--now", NAME)
         self.path.unlink()
         self._must("daemon-reload")
@@ -214,13 +216,14 @@ class Service:
                 exits.REFUSED,
             )
 
-    def _refuse_foreign(self) -> None:
-        """A unit of this name that somebody else wrote, or that is of another storage, isn't replaced."""
+    def _refuse_foreign(self, *, is_any: bool = False) -> None:
+        """A unit of this name that somebody else wrote, or that is of another storage (`is_any`: of whichever), stays."""
         try:
             there = self.path.read_text()
         except FileNotFoundError:
             return
-        if MARK not in there or f"--storage {self._quoted_storage()}\n" not in there:
+        is_this = is_any or f"--storage {self._quoted_storage()}\n" in there
+        if MARK not in there or not is_this:
             raise Stop(
                 f"{self.path} is there already, and of another agent: look at it, and remove it yourself",
                 exits.REFUSED,

@@ -48,6 +48,8 @@ def _facts(storage: Path, environ: Mapping[str, str]) -> Facts:
     last = diary.read(storage)
     jobs = Path(last.jobs) if last and last.jobs else config.jobs_path(environ, storage)
     pid = lock.holder(storage)
+    # Of this very agent: another one's last words are not how it stands now.
+    now = last if last and pid == last.pid else None
     is_known = me is not None and me.is_registered
     return {
         "storage": str(storage),
@@ -56,11 +58,11 @@ def _facts(storage: Path, environ: Mapping[str, str]) -> Facts:
         "worker_id": me.worker_id if me and is_known else None,
         "server": me.server_url if me else None,
         "agent": _agent(pid, last),
-        "connection": _connection(pid is not None, last),
+        "connection": _connection(pid is not None, now, last),
         "tasks": [one.to_dict() for one in held.held(storage, jobs)],
         "disk": _disk(jobs, storage, environ, last),
-        "tools": dict(last.tools) if pid is not None and last and last.tools else _probed(),
-        "policy": dict(last.policy) if pid is not None and last else _policy(storage, environ),
+        "tools": dict(now.tools) if now and now.tools else _probed(),
+        "policy": dict(now.policy) if now else _policy(storage, environ),
     }
 
 
@@ -75,14 +77,14 @@ def _agent(pid: int | None, last: Snapshot | None) -> Facts:
     }
 
 
-def _connection(is_running: bool, last: Snapshot | None) -> Facts:
+def _connection(is_running: bool, now: Snapshot | None, last: Snapshot | None) -> Facts:
     """`last_sync_s`: seconds since, in this boot of the machine."""
     age_s = last.synced_s if last else None
-    state = last.state if is_running and last else "not running"
+    state = now.state if now else standing.STARTING if is_running else "not running"
     is_late = state == standing.CONNECTED and (age_s is None or age_s > LATELY_S)
     return {
         "state": "silent" if is_late else state,
-        "detail": last.detail if is_running and last else "",
+        "detail": now.detail if now else "",
         "last_sync_s": None if age_s is None else round(age_s, 1),
     }
 

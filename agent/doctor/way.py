@@ -63,7 +63,7 @@ class Way:
             return ok("none for this server")
         shown = urlsplit(self.proxy)
         where = f"{shown.hostname}:{shown.port}" if shown.port else str(shown.hostname)
-        if _is_local(self.host):
+        if is_local(self.host):
             return warning(
                 f"the way to {self.host} leads over the proxy {where}, though it is near",
                 f"leave the proxy out: NO_PROXY={self.host}",
@@ -112,17 +112,7 @@ class Way:
     def shake_hands(self) -> Verdict | None:
         """Through a proxy there is no connection of our own to look at: what it says of TLS, the next step says."""
         if self.is_insecure:
-            near = _is_local(self.host)
-            said = (
-                "not used: this server is on the same machine"
-                if near
-                else "not used: the worker's key can be read on the way"
-            )
-            return (
-                ok(said)
-                if near
-                else warning(said, "start the server with TLS=self, or behind a proxy with https")
-            )
+            return self._without_tls()
         if not self.is_reached or self.proxy:
             return None
         context = tls.context(self.config.pin)
@@ -134,6 +124,14 @@ class Way:
         except OSError as error:
             self.is_reached = False
             return explained(error, self.host, self.port)
+
+    def _without_tls(self) -> Verdict:
+        if is_local(self.host):
+            return ok("not used: this server is on the same machine")
+        return warning(
+            "not used: the worker's key can be read on the way",
+            "start the server with TLS=self, or behind a proxy with https",
+        )
 
     def ask(self) -> Verdict | None:
         if not self.is_reached:
@@ -208,7 +206,7 @@ def _why_not(failed: dict[str, str], port: int) -> str:
     return "a firewall, or a network in between, lets nothing through: look whether anything else there can be reached"
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

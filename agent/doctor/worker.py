@@ -6,16 +6,12 @@ import json
 import uuid
 from dataclasses import dataclass
 
-from websockets.exceptions import (
-    ConnectionClosed,
-    InvalidStatus,
-    WebSocketException,
-)
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from agent import diary, lock, program
 from agent.control import OPEN_S, dial
 from agent.doctor.verdict import Look, Verdict, ok, problem, warning
-from agent.doctor.way import Way
+from agent.doctor.way import Way, is_local
 from agent.identity import Identity
 from agent.loop import PENDING
 from agent.server import Refused, Server, Unreachable
@@ -39,24 +35,19 @@ class Member:
         ]
 
     @property
-    def storage(self) -> str:
-        return str(self.way.config.storage)
-
-    @property
-    def _is_worker(self) -> bool:
-        return self.me is not None and self.me.is_registered
+    def _worker(self) -> Identity | None:
+        """Of this server: no other one is ever told the key."""
+        is_such = self.me and self.me.is_registered and self.me.server_url == self.way.config.server_url
+        return self.me if is_such else None
 
     def _server(self) -> Server:
-        me = self.me if self._is_worker else None
-        config = self.way.config
+        me, config = self._worker, self.way.config
         return Server(config.server_url, me.worker_id if me else "", me.api_key if me else "", config.pin)
 
     def look_at_key(self) -> Verdict | None:
-        typed = program.typed
-        storage = self.way.config.storage
-        if self.me is None or not self.me.is_registered:
-            join = typed(f"join --server {self.way.config.server_url}", storage)
-            return warning(f"this machine has not joined yet ({storage})", join)
+        me = self._worker
+        if me is None:
+            return self._stranger()
         if not self.way.is_ours:
             return None
         try:
@@ -65,18 +56,33 @@ class Member:
             return problem(f"no answer: {error}", "try again")
         except Refused as error:
             if error.type == PENDING:
-                where = f"{self.me.server_url}/workers"
+                where = f"{me.server_url}/workers"
                 return warning(
-                    "not approved yet", f"an admin has to, at {where}, where the code is {self.me.code}"
+                    "not approved yet", f"an admin has to, at {where}, where the code is {me.code}"
                 )
-            anew = typed("reset", storage)
+            anew = program.typed("reset", self.way.config.storage)
             return problem(
                 f"not taken: {error}", f"ask an admin; if this worker is gone there, join anew after: {anew}"
             )
-        return ok(f"taken: this machine is {self.me.name} (worker {self.me.worker_id})")
+        return ok(f"taken: this machine is {me.name} (worker {me.worker_id})")
+
+    def _stranger(self) -> Verdict:
+        config = self.way.config
+        if self.me is not None and self.me.is_registered:
+            anew = program.typed("reset", config.storage)
+            return warning(
+                f"this machine is a worker of {self.me.server_url}, and this server wasn't told its key",
+                f"leave out --server to look at that one; to join this one, forget that one first: {anew}",
+            )
+        words = ["join --server", config.server_url, *(["--pin", config.pin] if config.pin else [])]
+        words += ["--insecure"] if self.way.is_insecure and not is_local(self.way.host) else []
+        return warning(
+            f"this machine has not joined yet ({config.storage})",
+            program.typed(" ".join(words), config.storage),
+        )
 
     def look_for_agent(self) -> Verdict | None:
-        if not self._is_worker:
+        if self._worker is None:
             return None
         storage = self.way.config.storage
         pid = lock.holder(storage)
@@ -104,7 +110,7 @@ class Member:
             return warning(f"it breaks off: {error}", NO_SOCKET)
 
     def _is_open_already(self) -> bool:
-        if not self._is_worker:
+        if self._worker is None:
             return False
         try:
             return self._server().control_status().get("connected") is True

@@ -117,6 +117,18 @@ def test_people_see_each_check_in_a_line_and_the_fix_under_it(server: FakeServer
     assert ended.stdout.rstrip().endswith("warnings.") or ended.stdout.rstrip().endswith("1 warning.")
 
 
+def test_another_server_is_looked_at_without_being_told_the_key(server: FakeServer, doctor: Doctor) -> None:
+    join(server, doctor.storage)
+    with FakeServer() as other:
+        other.control = FakeControl()
+        found = doctor.look(other.url)
+        told = json.dumps([headers for _, _, headers in other.requests])
+    assert f"this machine is a worker of {server.url}" in said(found, "key")
+    assert "gsw_key" not in told
+    assert not other.control.lines
+    assert "agent" not in found
+
+
 # ---- the way to the server
 
 

@@ -243,6 +243,15 @@ def test_root_installs_for_an_account(machine: Machine, monkeypatch: pytest.Monk
     assert machine.told[-1] == f"restart {NAME}"
 
 
+def test_to_remove_it_root_needs_not_say_whose_it_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_root(machine, monkeypatch, "/bin/true")
+    chosen = commands.parse(["install", "--remove"])
+    assert commands.action(chosen)(chosen, machine.environ) == 0
+    assert not machine.system_unit.exists()
+
+
 @pytest.mark.parametrize("tries", ["/bin/false", "/nowhere/python3", "/etc"])
 def test_an_agent_that_the_account_cannot_start_is_not_installed(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, tries: str

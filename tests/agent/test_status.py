@@ -110,8 +110,22 @@ def test_an_agent_that_was_killed_is_4_and_what_it_left_is_listed(
 
 def test_an_agent_that_says_connected_and_has_had_no_answer_for_long_is_silent(storage: Path) -> None:
     last = diary.Snapshot(1, "1", state="connected", synced_at=0.0)
-    assert status._connection(is_running=True, last=last)["state"] == "silent"
-    assert status._connection(is_running=False, last=last)["state"] == "not running"
+    assert status._connection(is_running=True, now=last, last=last)["state"] == "silent"
+    assert status._connection(is_running=False, now=None, last=last)["state"] == "not running"
+
+
+def test_what_an_earlier_agent_last_said_is_not_how_this_one_stands(
+    server: FakeServer, storage: Path, start_agent: StartAgent
+) -> None:
+    first = start_agent()
+    wait_for(lambda: facts(storage)["connection"]["state"] == "connected")
+    first.kill()
+    server.misbehave = lambda *_: Answer(503, {})
+    start_agent()
+    states = set()
+    while "unreachable" not in states:
+        states.add(facts(storage)["connection"]["state"])
+    assert states <= {"not running", "starting", "unreachable"}
 
 
 def test_the_owners_policy_is_shown_with_and_without_an_agent(
