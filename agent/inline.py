@@ -26,10 +26,10 @@ class InlineJob:
         until = clock.now() + seconds
         while (left := until - clock.now()) > 0:
             at, why, text = min(self._deadlines(), default=(until, None, ""), key=lambda one: one[0])
-            if self._wish.wait(max(0.0, min(left, at - clock.now()))):
-                raise Stopped
             if why is not None and clock.now() >= at:
                 self._wish.ask(why, text)
+                raise Stopped
+            if self._wish.wait(max(0.0, min(left, at - clock.now()))):  # a limit may move on meanwhile
                 raise Stopped
 
 

@@ -75,6 +75,8 @@ class Owner:
             try:
                 found = path.stat()
             except FileNotFoundError:
+                if path.is_symlink():  # to nowhere: somebody meant there to be one
+                    return (path, "nowhere")
                 continue
             except OSError as error:
                 return (path, error.errno)
@@ -95,7 +97,10 @@ class Owner:
         if not name:
             return None
         found = account.find(name)
-        account.open_way(found, self._config.storage, self._config.jobs)
+        try:
+            account.open_way(found, self._config.storage, self._config.jobs)
+        except OSError as error:
+            raise BadConfig(f"run_as: {error.filename}: {error.strerror or error}") from error
         return found
 
 

@@ -231,9 +231,11 @@ def test_a_task_that_takes_more_room_than_it_is_given_is_ended(
     monkeypatch.setattr("agent.limits.LOOK_S", 0.05)
     write(config.storage, "[policy]\nmax_disk = 1 MB\n")
     open_session()
+    inside = server.submit("noop", {"sleep_ms": 300})
     small = server.submit("shell", {"script": "head -c 100000 /dev/zero > small; sleep 0.3"})
     large = server.submit("shell", {"script": "head -c 3000000 /dev/zero > large; exec sleep 600"})
     assert finished(small).report["status"] == "completed"
+    assert finished(inside).report["status"] == "completed"
     report = finished(large).report
     assert (report["status"], report["failure_class"]) == ("failed", "disk_low")
     assert report["error"] == "its files take 3 MB, more than 1 MB, by the owner’s policy of this machine"

@@ -134,6 +134,9 @@ def test_it_is_found_in_the_storage_or_where_it_is_said_to_be(config: Config, tm
     elsewhere = write(tmp_path / "elsewhere", "[policy]\ntools = shell")
     assert Owner(replace(config, policy=elsewhere)).policy().tools == ("shell",)
     assert "isn't there" in refused(replace(config, policy=tmp_path / "nowhere.ini"))
+    (config.storage / "policy.ini").unlink()
+    (config.storage / "policy.ini").symlink_to("nowhere")
+    assert "can't be read" in refused(config)
 
 
 def test_the_machines_own_comes_before_that_of_the_storage(

@@ -182,6 +182,7 @@ def test_a_cancel_that_was_asked_for_meanwhile_wins(world: World) -> None:
     offer = worker.take()
     world.api("operator", "POST", f"/tasks/{task_id}/cancel")
     assert refuse(worker, offer).json["new_status"] == "cancelled"
+    assert refuse(worker, offer).json["new_status"] == "cancelled", "said twice"
     assert world.task(task_id)["status"] == "cancelled"
 
 

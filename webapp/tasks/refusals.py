@@ -42,19 +42,21 @@ def rules_of(task_id: str) -> dict[str, str]:
     return {row.worker_id: row.rule for row in rows}
 
 
-def release(task: Row[Any], rule: str) -> str:
+def release(task: Row[Any], report: Report, digest: str) -> str:
     """Give back an attempt that its worker's owner doesn't allow: as if it had never been made. Returns the new status.
 
     `task` is `statements.REPORTED_LOCKED`, and the worker is locked. Raises LeaseLost like `end_attempt`.
     """
     if task.cancel_requested_at is not None:
-        return end_attempt(task, Ending("cancelled", error="cancelled before it began"))
+        ending = Ending("cancelled", error="cancelled before it began", report_digest=digest)
+        return end_attempt(task, ending)
     moved = run(statements.RELEASE, of_attempt_id=task.attempt_id, task_id=task.id)
     forgotten = run(statements.FORGET_ATTEMPT, of_attempt_id=task.attempt_id)
     if not (moved.rowcount and forgotten.rowcount):
         raise LeaseLost
+    rule = (report.error or "no reason given")[:MAX_RULE]
     at = clock.to_ms(clock.now())
-    run(_NOTE, task_id=task.id, worker_id=task.worker_id, rule=rule[:MAX_RULE], refused_at=at)
+    run(_NOTE, task_id=task.id, worker_id=task.worker_id, rule=rule, refused_at=at)
     run(_MARK, refused_by=task.worker_id)
     locks.give_back(task.attempt_id)
     queued = TaskQueued(task.id, task.name, task.attempts_made, task.input)

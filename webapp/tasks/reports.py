@@ -198,7 +198,7 @@ def settle(caller: Caller, item: Arrived) -> Settled:
 def _end(task: Row[Any], item: Arrived, report: Report, digest: str) -> str:
     """What has a log was begun, whatever its agent says: that can't be given back."""
     if refusals.is_refusal(report) and not task.log_size and not item.staged:
-        return refusals.release(task, report.error or "no reason given")
+        return refusals.release(task, report, digest)
     return end_attempt(task, _ending(report, digest))
 
 
