@@ -13,7 +13,7 @@ import pytest
 
 from tests import certificates
 from tests.agent.tls_world import Impostor
-from tests.contract.test_control_socket import Agent
+from tests.contract.raw_agent import Agent
 from tests.stack import Process, Stack, eventually, running_stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
