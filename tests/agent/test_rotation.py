@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent import identity, rotation
+from agent import identity, machine, rotation
 from agent.config import Config
 from agent.identity import Identity
 from agent.server import Server
@@ -185,6 +186,16 @@ def test_the_former_key_stays_masked_after_a_restart(
     log = bytes(finished(attempt).log)
     assert b'"api_key": "***"' in log
     assert b'"former_key": "***"' in log
+
+
+def test_a_copy_of_the_folder_is_told_from_it_and_a_restart_is_not(tmp_path: Path) -> None:
+    """By this the server knows what it may offer again."""
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    first.mkdir()
+    shutil.copytree(first, copy)
+    assert machine.boot_of(first) == machine.boot_of(first)
+    assert machine.boot_of(first) != machine.boot_of(copy)
+    assert 0 < len(machine.boot_of(first)) <= 64
 
 
 # ---- the command

@@ -33,8 +33,7 @@ def worker_key(pending_too: bool = False) -> Callable[[View], View]:
             if kwargs.get("worker_id", g.worker.worker_id) != g.worker.worker_id:
                 raise Forbidden("This key belongs to another worker.")
             refuse_status(g.worker.status, pending_too)
-            presence.seen(g.worker.worker_id, address())
-            presence.used(g.worker.key_id, address())
+            presence.used(g.worker.worker_id, g.worker.key_id, address())
             if g.worker.key_is_fresh:
                 keys.take_over(g.worker)
                 g.worker = identify.again(g.worker)

@@ -8,6 +8,7 @@ use on the older one has 24 hours. So there are never more than two, and never n
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from flask import current_app
 from sqlalchemy import bindparam, delete, func, select, update
@@ -65,7 +66,7 @@ def shown(worker_id: str) -> list[Shown]:
 
 
 def _shown(key: WorkerKey) -> Shown:
-    use = presence.use_of(key.key_id)
+    use = presence.use_of(key.worker_id, key.key_id)
     at, address = (use.at, use.address) if use else (key.used_at, key.used_from or "")
     minute = at and at.replace(second=0, microsecond=0)
     return Shown(key.key_id, key.created_at, key.expires_at, key.replaces is not None, minute, address)
@@ -98,7 +99,7 @@ def request_rotation(actor: Actor, worker: Worker) -> None:
     with transaction():
         found = locked(worker)
         if found.status != "approved":
-            raise Conflict(f"{found.name} is {found.status}: its key opens nothing that a fresh one would.")
+            raise Conflict(f"{found.name} is {found.status}: only a worker that may work exchanges its key.")
         if found.rotate_requested_at is None:
             found.rotate_requested_at = clock.now()
             audit.record(actor, "worker.request-rotation", found.name, found.id)
@@ -180,6 +181,7 @@ def remove_expired() -> None:
             actor = system(worker.organisation_id)
             audit.record(actor, "worker.key-expired", worker.name, worker.id, before={"key": key.key_id})
             announce(worker)
+            after_commit(partial(presence.forget_key, worker.id, key.key_id))
 
 
 def save_uses() -> None:

@@ -23,6 +23,14 @@ _SAVE = (
 )
 
 
+@dataclass(frozen=True)
+class Use:
+    """When a key was used last, and from where."""
+
+    at: datetime
+    address: str
+
+
 @dataclass
 class Presence:
     seen_at: datetime
@@ -33,21 +41,13 @@ class Presence:
     metrics: Metrics = field(default_factory=Metrics)
     # What this session of the agent was told already: see `tell`.
     told: set[str] = field(default_factory=set)
+    uses: dict[str, Use] = field(default_factory=dict)  # of its keys
     samples: deque[tuple[datetime, Metrics]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
-
-
-@dataclass(frozen=True)
-class Use:
-    """When a key was used last, and from where."""
-
-    at: datetime
-    address: str
 
 
 _presences: dict[str, Presence] = {}
 _unsaved: set[str] = set()
-_uses: dict[str, Use] = {}
-_unsaved_uses: set[str] = set()
+_unsaved_uses: set[tuple[str, str]] = set()
 
 
 def seen(worker_id: str, address: str) -> Presence:
@@ -59,25 +59,28 @@ def seen(worker_id: str, address: str) -> Presence:
     return presence
 
 
-def used(key_id: str, address: str) -> None:
-    _uses[key_id] = Use(clock.now(), address)
-    _unsaved_uses.add(key_id)
+def used(worker_id: str, key_id: str, address: str) -> None:
+    """One of its keys, just now: whoever uses one was seen."""
+    seen(worker_id, address).uses[key_id] = Use(clock.now(), address)
+    _unsaved_uses.add((worker_id, key_id))
 
 
-def use_of(key_id: str) -> Use | None:
+def use_of(worker_id: str, key_id: str) -> Use | None:
     """None where it wasn't used since this process began."""
-    return _uses.get(key_id)
+    presence = _presences.get(worker_id)
+    return presence.uses.get(key_id) if presence else None
 
 
 def unsaved_uses() -> dict[str, Use]:
-    """Once each: whoever asks writes them down."""
-    found = {key_id: _uses[key_id] for key_id in sorted(_unsaved_uses) if key_id in _uses}
+    """By key, each once: whoever asks writes them down."""
+    found = {key_id: use_of(worker_id, key_id) for worker_id, key_id in sorted(_unsaved_uses)}
     _unsaved_uses.clear()
-    return found
+    return {key_id: use for key_id, use in found.items() if use}
 
 
-def forget_key(key_id: str) -> None:
-    _uses.pop(key_id, None)
+def forget_key(worker_id: str, key_id: str) -> None:
+    if worker_id in _presences:
+        _presences[worker_id].uses.pop(key_id, None)
 
 
 def heard(presence: Presence, request: SyncRequest) -> None:

@@ -168,7 +168,11 @@ class SyncRequest(Introduction):
     model_config = example(session_id="3d1f0b52", slots=2, held=[], wait_s=20)
 
     session_id: str = Field(min_length=1, max_length=64)
-    boot_id: str = Field("", max_length=64)
+    boot_id: str = Field(
+        "",
+        max_length=64,
+        description="New at each boot and in each copy of the agent's folder: tells it from a copy",
+    )
     slots: Slots = 1
     plan_limit: Slots = 1
     accepting: bool = True
