@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from agent import commands, retry
+from agent import commands, retry, tls
 from agent import config as config_file
 from agent.config import Config
 from agent.identity import Identity
 from agent.journal import Place
 from agent.session import Session
+from tests.agent.doctor_world import Doctor
 from tests.agent.fake_server import FakeAttempt, FakeServer
 from tests.stack import NotInTime, end_leftovers
 
@@ -194,3 +195,19 @@ def running(server: FakeServer, storage: Path, script: str, **more: Any) -> Fake
     attempt = server.submit("shell", {"script": ONCE + script}, **more)
     wait_for(lambda: attempt.is_held and b"up" in attempt.log)
     return attempt
+
+
+@pytest.fixture
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the machine of the test trusts, and its proxies, are nobody's business here."""
+    for name in (*tls.BUNDLES, "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    tls.context.cache_clear()
+    yield
+    tls.context.cache_clear()
+
+
+@pytest.fixture
+def doctor(storage: Path, capsys: pytest.CaptureFixture[str]) -> Doctor:
+    return Doctor(storage, capsys)

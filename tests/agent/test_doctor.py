@@ -5,69 +5,22 @@ from __future__ import annotations
 import email.utils
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agent import commands, tls
 from agent.doctor import way
 from agent.doctor.verdict import Look, Verdict, taken
 from tests import certificates
 from tests.agent.conftest import StartAgent, wait_for
-from tests.agent.doctor_world import Mute, Stranger, Stripping
+from tests.agent.doctor_world import Doctor, Mute, Stranger, Stripping, join, said
 from tests.agent.fake_control import FakeControl
 from tests.agent.fake_server import Answer, FakeServer, problem
-from tests.agent.test_join import agent
+from tests.agent.one_command import agent
 from tests.agent.tls_world import context_of
 from tests.ports import free_port
 
-Found = dict[str, list[dict[str, Any]]]
-
-
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What the machine of the test trusts, and its proxies, are nobody's business here."""
-    for name in (*tls.BUNDLES, "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    tls.context.cache_clear()
-    yield
-    tls.context.cache_clear()
-
-
-class Doctor:
-    """Asked inside the test. Its tools aren't: those of the machine say what they like."""
-
-    def __init__(self, storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.storage = storage
-        self.code = -1
-        self._capsys = capsys
-
-    def look(self, url: str, *words: str, **environ: str) -> Found:
-        chosen = commands.parse(["doctor", "--json", "--storage", str(self.storage), "--server", url, *words])
-        self._capsys.readouterr()
-        self.code = commands.action(chosen)(chosen, {"AGENT_DISK_FLOOR_BYTES": "0", **environ})
-        found: Found = {}
-        for check in json.loads(self._capsys.readouterr().out)["checks"]:
-            found.setdefault(check["name"], []).append(check)
-        return found
-
-
-@pytest.fixture
-def doctor(storage: Path, capsys: pytest.CaptureFixture[str]) -> Doctor:
-    return Doctor(storage, capsys)
-
-
-def said(found: Found, name: str) -> str:
-    (check,) = found[name]
-    return f"{check['state']}: {check['text']} → {check['fix']}"
-
-
-def join(server: FakeServer, storage: Path) -> None:
-    assert agent(storage, "join", "--server", server.url).returncode == 0
-
+pytestmark = pytest.mark.usefixtures("plain_environment")
 
 # ---- well
 
@@ -337,64 +290,6 @@ def test_a_key_that_is_not_taken(
     assert said(found, "key").startswith(state)
     assert told in said(found, "key")
     assert doctor.code == int(state == "problem")
-
-
-# ---- this machine
-
-
-def test_a_full_disk(server: FakeServer, doctor: Doctor) -> None:
-    found = doctor.look(server.url, AGENT_DISK_FLOOR_BYTES=str(2**60))
-    assert doctor.code == 1
-    assert said(found, "disk").startswith("problem: disk low")
-    assert "AGENT_DISK_FLOOR_BYTES" in said(found, "disk")
-
-
-def test_a_storage_that_others_may_read(server: FakeServer, doctor: Doctor) -> None:
-    join(server, doctor.storage)
-    (doctor.storage / "identity.json").chmod(0o644)
-    doctor.storage.chmod(0o755)
-    found = doctor.look(server.url)
-    assert doctor.code == 1
-    assert [one["fix"] for one in found["storage"]] == [
-        f"chmod 700 {doctor.storage}",
-        f"chmod 600 {doctor.storage / 'identity.json'}",
-    ]
-
-
-def test_a_storage_that_cannot_be_written(
-    server: FakeServer, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    join(server, doctor.storage)
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("agent.doctor.here.os.fsync", full)
-    found = doctor.look(server.url)
-    assert doctor.code == 1
-    assert "can't be written: No space left on device" in found["storage"][0]["text"]
-
-
-def test_too_few_files_for_the_slots(
-    server: FakeServer, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("agent.doctor.here.resource.getrlimit", lambda _: (70, 70))
-    found = doctor.look(server.url, "--slots", "8")
-    assert said(found, "files").startswith("warning: 70 files may be open at once, enough for 2 tasks of 8")
-
-
-def test_without_git(server: FakeServer, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    found = doctor.look(server.url)
-    assert said(found, "git").startswith("warning: not there")
-    assert doctor.code == 0
-
-
-def test_an_owners_policy_that_cannot_be_read(server: FakeServer, doctor: Doctor, tmp_path: Path) -> None:
-    (tmp_path / "policy.ini").write_text("[policy]\ntuuls = shell\n")
-    found = doctor.look(server.url, AGENT_POLICY=str(tmp_path / "policy.ini"))
-    assert doctor.code == 1
-    assert said(found, "policy").startswith("problem")
 
 
 # ---- each look by itself

@@ -16,7 +16,7 @@ from agent.commands import install
 from agent.errors import BadConfig, Stop
 from agent.identity import Identity
 from agent.unit import MARK, NAME, Unit, command
-from tests.agent.test_join import agent
+from tests.agent.one_command import agent
 
 ME = pwd.getpwuid(os.getuid())
 NEEDS_SYSTEMD = pytest.mark.skipif(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,23 +10,7 @@ from pathlib import Path
 
 from tests.agent.conftest import ROOT, StartAgent, wait_for
 from tests.agent.fake_server import Answer, FakeServer, problem
-
-
-def agent(
-    storage: Path, *words: str, said: str | None = None, **environ: str
-) -> subprocess.CompletedProcess[str]:
-    """One command of the agent, to its end."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("AGENT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "agent", *words, "--storage", str(storage)],
-        cwd=ROOT,
-        env={**clean, **environ},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-        input=said or "",
-    )
+from tests.agent.one_command import agent
 
 
 def test_it_waits_for_approval_with_the_code_and_then_run_needs_no_server(

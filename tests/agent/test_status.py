@@ -23,7 +23,7 @@ from tests.agent.conftest import (
     wait_for,
 )
 from tests.agent.fake_server import Answer, FakeServer
-from tests.agent.test_join import agent
+from tests.agent.one_command import agent
 
 
 def facts(storage: Path, **environ: str) -> dict[str, Any]:

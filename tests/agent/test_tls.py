@@ -24,22 +24,7 @@ ANOTHER = "sha256:" + "0" * 64
 SECRETS = (b"gsw_", b"gsj_", b"X-Worker-API-Key", b"w-1")
 
 
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What the machine of the test trusts, and its proxies, are nobody's business here."""
-    for name in (
-        *tls.BUNDLES,
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "HTTPS_PROXY",
-        "https_proxy",
-        "NO_PROXY",
-        "no_proxy",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    tls.context.cache_clear()
-    yield
-    tls.context.cache_clear()
+pytestmark = pytest.mark.usefixtures("plain_environment")
 
 
 @pytest.fixture
