@@ -167,9 +167,10 @@ def test_queries_read_only_what_they_show(world: World) -> None:
     """By SQLite's own account: each goes through an index that holds just that."""
     whole(world)
     worker = world.worker()
+    world.queued_task(labels={"gpu": "none-has-this"})
     client = world.browser("viewer")
     wanted = {
-        "/": ("ix_tasks_ended", "ix_tasks_failed"),
+        "/": ("ix_tasks_ended", "ix_tasks_failed", "ix_tasks_queue (placement_id=?)"),
         f"/workers/{worker.id}": ("ix_tasks_worker_ended", "sqlite_autoindex_worker_vitals_1"),
     }
     for path, indexes in wanted.items():

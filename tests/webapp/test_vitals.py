@@ -135,6 +135,17 @@ def test_they_are_there_after_a_restart_of_the_server(world: World) -> None:
     assert "CPU 33 %" in text_of(page)
 
 
+def test_one_that_fell_silent_shows_what_it_said_for_a_day(world: World) -> None:
+    worker = world.worker("lab-01")
+    five_minutes(world, worker)
+    assert "12 %" in text_of(world.browser("viewer").get("/workers"))
+    later(3600)
+    assert "CPU 12 %" in text_of(gauges(world, worker))
+    assert "12 %" not in text_of(world.browser("viewer").get("/workers"))
+    later(25 * 3600)
+    assert '<section id="gauges" hx-swap-oob="true" hidden>' in gauges(world, worker).text
+
+
 def test_an_unchanged_day_is_the_same_picture(world: World) -> None:
     worker = world.worker()
     for _ in range(3):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, func, literal, select
 
 from webapp.extensions import db
 from webapp.tasks import placements
@@ -38,6 +38,7 @@ def unplaced(organisation_id: str, workers: Sequence[Worker]) -> Unplaced:
     ]
     if not stuck:
         return Unplaced()
-    queued = select(Task.id, Task.name).where(Task.status == "queued", Task.placement_id.in_(stuck))
+    is_queued = Task.status == literal("queued", literal_execute=True)  # or its index isn't found
+    queued = select(Task.id, Task.name).where(is_queued, Task.placement_id.in_(stuck))
     counted = select(func.count()).select_from(queued.limit(MOST_TASKS).subquery())
     return Unplaced(db.session.scalar(counted) or 0, db.session.execute(queued.limit(SHOWN)).all())

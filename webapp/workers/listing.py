@@ -40,7 +40,8 @@ class Shown:
         return [float(value) for value in values[::-step][::-1] if value is not None]
 
     def now(self, name: str) -> float | None:
-        seen = self.presence
+        """One vital; None where it has fallen silent: what it said then says nothing of now."""
+        seen = self.presence if self.answers else None
         value = getattr(seen.metrics, name) if seen else None
         return None if value is None else float(value)
 
