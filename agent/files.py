@@ -32,10 +32,19 @@ def raise_limit() -> None:
             return
 
 
+def give_back() -> None:
+    """What `raise_limit` took: whoever follows in this process starts tasks with what it finds."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_INHERITED, _HARD))
+
+
 def most_tasks() -> int:
     """How many tasks the files that may be open now are enough for."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1_000_000 if soft == resource.RLIM_INFINITY else max(1, (soft - OWN) // PER_TASK)
+    return enough_for(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def enough_for(limit: int) -> int:
+    """So many tasks. One is always tried."""
+    return 1_000_000 if limit == resource.RLIM_INFINITY else max(1, (limit - OWN) // PER_TASK)
 
 
 def fitted(config: Config) -> Config:

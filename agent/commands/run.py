@@ -99,6 +99,7 @@ def _work(settings: Config, me: identity.Identity, systemd: Systemd) -> int:
         systemd.tell(STOPPING)  # not for a successor: it is the same process to systemd
     _wind_down(session, signals, settings.drain_s)
     if not signals.count:
+        files.give_back()
         successor.start()
     return exits.DONE
 

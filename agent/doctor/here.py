@@ -102,7 +102,7 @@ class Here:
 
     def count_files(self) -> Verdict:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = 1_000_000 if hard == resource.RLIM_INFINITY else max(1, (hard - files.OWN) // files.PER_TASK)
+        most = files.enough_for(hard)
         if self.config.slots > most:
             return warning(
                 f"{hard} files may be open at once, enough for {most} tasks of {self.config.slots}",

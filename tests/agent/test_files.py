@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from agent import files
 from agent.config import Config
-from tests.agent.conftest import AgentProcess, OpenSession, StartAgent, finished, wait_for
+from tests.agent.conftest import ROOT, AgentProcess, OpenSession, StartAgent, finished, wait_for
 from tests.agent.fake_server import FakeServer
 
 # bash, so that both limits are set before the agent starts.
@@ -54,6 +56,15 @@ def test_the_limit_is_raised_for_the_agent_and_tasks_start_with_the_old_one(
     assert f"{most} are used" in agent.said
     attempt = finished(server.submit("shell", {"script": "ulimit -Sn"}))
     assert attempt.log.strip() == b"90"
+
+
+def test_the_limit_is_given_back_to_an_agent_that_follows_in_the_same_process() -> None:
+    asks = "resource.getrlimit(resource.RLIMIT_NOFILE)[0]"
+    code = f"import resource; from agent import files; files.raise_limit(); print({asks}); files.give_back(); print({asks})"
+    asked = subprocess.run(
+        [*FEW, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert asked.stdout.split() == ["120", "90"]
 
 
 def test_a_person_who_gives_more_slots_than_there_are_files_for_gets_no_more(
