@@ -63,7 +63,7 @@ def _name(element: Element) -> str:
 
 
 def _ids(tree: Element) -> Iterator[str]:
-    elements = [each for each in tree.iter() if isinstance(each.tag, str)]
+    elements = list(tree.iter())
     ids = Counter(each.get("id") for each in elements if "id" in each.attrib)
     yield from (f"the id {name!r} is there {count} times" for name, count in ids.items() if count > 1)
     for each in elements:

@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.people import People, Visits
+from tests.browser.showing import Showing, served
+from tests.garage import Garage, made_garage
 from tests.stack import Stack, eventually, running_stack
 
 
@@ -55,6 +57,21 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
     """A server without an agent, for a test that kills one of them or wants it empty."""
     with running_stack(tmp_path) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def garage_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Garage, str]]:
+    garage = made_garage(tmp_path_factory.mktemp("garage"))
+    with served(garage) as url:
+        yield garage, url
+
+
+@pytest.fixture
+def showing(chromium: Browser, garage_url: tuple[Garage, str]) -> Iterator[Showing]:
+    """Pages full of made-up machines and tasks, always the same."""
+    made = Showing(*garage_url, chromium)
+    yield made
+    made.close()
 
 
 def end_all(stack: Stack) -> None:

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser import tasks
+from tests.browser.looks import axe_findings
 from tests.browser.people import Visits
 from tests.stack import Stack, eventually
 
@@ -98,3 +99,71 @@ def test_the_log_is_scrolled_with_the_keys(visits: Visits, stack: Stack) -> None
     expect(page.locator("#L1")).to_be_in_viewport()
     page.keyboard.press("End")
     expect(page.locator("#L500")).to_be_in_viewport()
+
+
+def test_keys_lead_to_pages_through_a_list_and_are_shown(visits: Visits, stack: Stack) -> None:
+    for name in ("first by keys", "second by keys"):
+        stack.ended(stack.submit(name=name))
+    page = visits.page("operator")
+    page.goto("/")
+    page.keyboard.press("g")
+    page.keyboard.press("t")
+    expect(page.get_by_role("heading", name="Tasks", level=1)).to_be_visible()
+    page.keyboard.press("j")
+    expect(page.get_by_role("link", name="second by keys", exact=True)).to_be_focused()
+    page.keyboard.press("j")
+    first = page.get_by_role("link", name="first by keys", exact=True)
+    expect(first).to_be_focused()
+    page.keyboard.press("x")
+    expect(page.get_by_label("Select first by keys")).to_be_checked()
+    page.keyboard.press("k")
+    page.keyboard.press("/")
+    search = page.locator("main input[type=search]")
+    expect(search).to_be_focused()
+    page.keyboard.type("gw jx?")  # what is typed is text
+    expect(search).to_have_value("gw jx?")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    first.focus()
+    page.keyboard.press("Control+j")
+    page.keyboard.press("Alt+x")
+    expect(first).to_be_focused()
+    expect(page.get_by_label("Select first by keys")).to_be_checked()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="first by keys")).to_be_visible()
+
+
+def test_a_question_mark_shows_the_keys_which_can_be_turned_off(visits: Visits, stack: Stack) -> None:
+    page = visits.page("viewer")
+    page.goto("/tasks")
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys")
+    expect(dialog).to_contain_text("Next row")
+    assert axe_findings(page) == []
+    page.keyboard.press("j")  # does nothing behind a dialog
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page.get_by_role("button", name="Keys").click()
+    dialog.get_by_label("Keys are on").uncheck()
+    dialog.get_by_role("button", name="Close").click()
+    page.reload()
+    page.keyboard.press("?")
+    page.keyboard.press("g")
+    page.keyboard.press("w")
+    expect(page.get_by_role("heading", name="Tasks", level=1)).to_be_visible()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_keys_follow_a_log_and_step_through_what_was_found(visits: Visits, stack: Stack) -> None:
+    page = visits.page("viewer")
+    tasks.open_task(page, stack.submit("seq 1 300; sleep 300"))
+    expect(page.locator("#L300")).to_be_in_viewport()
+    page.keyboard.press("f")
+    expect(page.get_by_label("Follow")).not_to_be_checked()
+    page.keyboard.press("/")
+    page.keyboard.type("29")
+    expect(page.locator("#find-count")).to_have_text("1 of 13")
+    page.get_by_role("log").focus()
+    page.keyboard.press("n")
+    expect(page.locator("#L129[aria-current]")).to_be_in_viewport()
+    page.keyboard.press("p")
+    expect(page.locator("#L29[aria-current]")).to_be_in_viewport()

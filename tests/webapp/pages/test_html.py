@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.garage import Garage
+from tests.garage import NOW, Garage, at, made_garage
 from tests.validity import problems
 from tests.world import World, migrate, settings_for
 from webapp import clock, create_app
@@ -42,10 +42,9 @@ def test_what_is_wrong_is_found(body: str, complaint: str) -> None:
 
 @pytest.fixture(scope="module")
 def garage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Garage]:
-    folder = tmp_path_factory.mktemp("garage")
-    settings = settings_for(folder, registrations_per_minute=1000)
-    migrate(settings)
-    yield Garage(World(create_app(settings)))
+    garage = made_garage(tmp_path_factory.mktemp("garage"))
+    at(NOW)
+    yield garage
     clock.reset()
 
 
