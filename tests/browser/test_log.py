@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -260,3 +265,67 @@ def test_a_line_without_its_end_is_shown_as_it_grows(visits: Visits, stack: Stac
     Path(gate).touch()
     expect(page.locator("#L1")).to_contain_text("half a line")
     expect(page.locator("#log-partial")).to_be_hidden()
+
+
+# A hundred megabytes in a hundred thousand lines and more, one of them of ten megabytes, coloured as builds are.
+LARGE = r"""import sys
+line = b"\033[32mok\033[0m %06d " + b"compiled a file with a long name, then another one " * 18 + b"\n"
+for number in range(1, 95_001):
+    sys.stdout.buffer.write(line % number)
+    if number == 40_000:
+        sys.stdout.buffer.write(b"x" * 10_000_000 + b"\n")
+    if number == 60_000:
+        sys.stdout.buffer.write(b"the only warning\n")
+for number in range(5_000):
+    sys.stdout.buffer.write(b"short %d\n" % number)
+"""
+WATCH_TASKS = """window.longest = 0; new PerformanceObserver((list) => {
+  for (const each of list.getEntries()) window.longest = Math.max(window.longest, each.duration);
+}).observe({type: "longtask", buffered: true});"""
+
+
+def memory_of(stack: Stack) -> int:
+    """What the server's processes hold, in bytes."""
+    assert stack.server
+    server = psutil.Process(stack.server.pid)
+    return sum(each.memory_info().rss for each in (server, *server.children(recursive=True)))
+
+
+def slowest_answer(stack: Stack, until: threading.Event) -> float:
+    slowest = 0.0
+    while not until.wait(0.05):
+        began = time.monotonic()
+        assert stack.api("GET", "/tasks?limit=1").ok
+        slowest = max(slowest, time.monotonic() - began)
+    return slowest
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_log_of_a_hundred_megabytes_freezes_neither_page_nor_server(visits: Visits, stack: Stack) -> None:
+    program = stack.folder / "large.py"
+    program.write_text(LARGE)
+    task_id = stack.submit(f"{sys.executable} {program}", name="large")
+    assert stack.ended(task_id, 300)["status"] == "completed"
+    page = visits.page("viewer")
+    page.add_init_script(WATCH_TASKS)
+    tasks.open_task(page, task_id)
+    expect(page.locator("#log-facts")).to_contain_text("100002 lines")
+    before, over = memory_of(stack), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(slowest_answer, stack, over)
+        page.get_by_role("searchbox", name="Search the log").fill("the only WARNING")
+        expect(page.locator("#find-count")).to_have_text("1 line", timeout=60_000)
+        page.keyboard.press("Enter")
+        expect(page.locator("#L60002[aria-current]")).to_be_in_viewport()
+        page.get_by_role("textbox", name="Go to line").fill("40001")
+        page.keyboard.press("Enter")
+        expect(page.locator("#L40001")).to_contain_text("cut here, 10000000 bytes in all: download the log")
+        page.get_by_role("link", name="Go to the end").click()
+        expect(page.locator("#L100002")).to_be_in_viewport()
+        over.set()
+        slowest = asked.result(60)
+    assert memory_of(stack) - before < 60_000_000
+    assert slowest < 2, "others waited for their answers"
+    assert page.evaluate("window.longest") < 2000
+    assert page.locator("#log .ln").count() <= 2001
