@@ -150,7 +150,7 @@ def _wait_until_ready(plan: Plan, server: subprocess.Popen[bytes], stop: _Stop) 
 
 def _is_ready(address: str) -> bool:
     """Raises OSError when it isn't. The certificate isn't looked at: nothing is said that somebody else may not hear."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     direct = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
