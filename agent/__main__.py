@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from agent import commands, exits
 from agent.errors import BadConfig, Stop
+from agent.terminal import one_line, printable
 
 log = logging.getLogger("agent")
 
@@ -32,11 +33,8 @@ class JsonLines(logging.Formatter):
 
 
 class Lines(logging.Formatter):
-    """What a server or a task wrote can't move the cursor of whoever reads along."""
-
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
-        if not record.message.isprintable():
-            record.message = "".join(one if one.isprintable() else "?" for one in record.message)
+        record.message = one_line(record.message)
         return super().formatMessage(record)
 
 
@@ -54,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _refuse(text: str, code: int) -> int:
-    sys.stderr.write(f"agent: {text}\n")
+    sys.stderr.write(f"agent: {printable(text)}\n")
     return code
 
 

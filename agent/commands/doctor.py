@@ -12,6 +12,7 @@ from agent.doctor.here import Here
 from agent.doctor.verdict import OK, PROBLEM, WARNING, Look, Verdict, taken
 from agent.doctor.way import Way
 from agent.doctor.worker import Member
+from agent.terminal import one_line
 
 HELP = "look for what keeps this machine from working, and say what to do"
 
@@ -46,17 +47,12 @@ def _shown(look: Look, *, is_silent: bool) -> list[tuple[str, Verdict]]:
     print(f"{look.name:<10}", end="", flush=True)
     verdicts = taken(look)
     for number, verdict in enumerate(verdicts):
-        print(f"{'' if number == 0 else f'{look.name:<10}'}{MARKS[verdict.state]:<9}{_safe(verdict.text)}")
+        print(f"{'' if number == 0 else f'{look.name:<10}'}{MARKS[verdict.state]:<9}{one_line(verdict.text)}")
         if verdict.fix:
-            print(f"{'':19}→ {_safe(verdict.fix)}")
+            print(f"{'':19}→ {one_line(verdict.fix)}")
     if not verdicts:
         print(f"{'-':<9}not looked at: something before it has to work first")
     return [(look.name, verdict) for verdict in verdicts]
-
-
-def _safe(text: str) -> str:
-    """What a server wrote can't move the cursor of whoever reads along."""
-    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _facts(name: str, verdict: Verdict) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from agent.errors import Stop
 from agent.identity import Identity
 from agent.loop import PENDING
 from agent.server import Distrusted, Refused, Server, Unreachable
+from agent.terminal import printable
 
 log = logging.getLogger("agent")
 
@@ -107,4 +108,4 @@ def _say_how_to_go_on(storage: Path) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(printable(text), flush=True)

@@ -48,7 +48,7 @@ def _reset(storage: Path, environ: Mapping[str, str], *, is_sure: bool, is_force
     if not is_sure and not _agreed(me, left):
         raise Stop("nothing was changed", exits.REFUSED)
     if not lock.take(storage):
-        _refuse_while_running(storage)
+        raise Stop(f"an agent has just been started with {storage}: stop it first", exits.IN_USE)
     _forget(storage, left)
     print(_said(me))
     return exits.DONE

@@ -13,6 +13,7 @@ from agent import config, diary, exits, held, identity, lock, machine, owner, pr
 from agent.errors import BadConfig
 from agent.probes import Prober
 from agent.snapshot import Snapshot
+from agent.terminal import printable
 
 HELP = "who this machine is, whether its agent runs, and what it holds"
 
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
     facts = gather(config.storage_path(chosen, environ), environ)
-    print(json.dumps(facts, indent=2) if chosen.json else "\n".join(lines(facts)))
+    print(json.dumps(facts, indent=2) if chosen.json else printable("\n".join(lines(facts))))
     return exit_code(facts)
 
 

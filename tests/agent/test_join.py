@@ -97,6 +97,12 @@ def test_a_server_that_is_away_meanwhile_is_waited_for(server: FakeServer, stora
     assert ended.stdout.count("No answer from") == 1
 
 
+def test_what_a_server_writes_moves_no_cursor(server: FakeServer, storage: Path) -> None:
+    server.misbehave = lambda *_: problem(401, detail="No.\x1b[2J\x07")
+    ended = agent(storage, "join", "--server", server.url)
+    assert "No.?[2J?" in ended.stderr
+
+
 def test_ctrl_c_only_ends_the_waiting(server: FakeServer, storage: Path) -> None:
     server.is_pending = True
     words = ["-m", "agent", "join", "--server", server.url, "--storage", str(storage)]
