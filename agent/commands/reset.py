@@ -68,9 +68,9 @@ def _refuse_while_running(storage: Path) -> None:
 def _still_held(left: list[Held], storage: Path) -> str:
     tasks = "".join(f"\n  {said_of_task(one.to_dict())}" for one in left)
     return (
-        f"{len(left)} tasks are still held here:{tasks}\n"
-        f"Start the agent until they are delivered ({program.typed('run', storage)}). "
-        "--force ends them, and their results are lost."
+        f"tasks are still held here:{tasks}\n"
+        f"Start the agent until none is left ({program.typed('run', storage)}). "
+        "--force ends what runs, and results are lost."
     )
 
 
@@ -78,7 +78,7 @@ def _agreed(me: Identity | None, left: list[Held]) -> bool:
     if not sys.stdin.isatty():
         raise Stop("it asks before it forgets, and nobody can answer here: say --yes", exits.REFUSED)
     who = f"worker {me.name} of {me.server_url}" if me and me.is_registered else "a worker"
-    lost = f" and lose {len(left)} tasks" if left else ""
+    lost = f", and lose what is held ({len(left)})" if left else ""
     print(f"Forget that this machine is {who}{lost}? Its key can't be had again. [y/N] ", end="", flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 

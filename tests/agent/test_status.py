@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from agent.commands import status
 from agent.errors import BadConfig
 from agent.identity import Identity
 from tests.agent.conftest import (
+    ROOT,
     StartAgent,
     directory,
     is_running,
@@ -199,6 +203,23 @@ def test_reset_asks_and_does_nothing_where_nobody_can_answer(server: FakeServer,
     assert ended.returncode == 1
     assert "--yes" in ended.stderr
     assert (storage / "identity.json").exists()
+
+
+@pytest.mark.parametrize(("answer", "is_kept"), [("n", True), ("", True), ("yes", False)])
+def test_a_person_at_a_terminal_is_asked(
+    server: FakeServer, storage: Path, answer: str, is_kept: bool
+) -> None:
+    joined(server, storage)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "agent", "reset", "--storage", str(storage)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=theirs, stdout=subprocess.PIPE, text=True) as asking:
+        os.write(ours, f"{answer}\n".encode())
+        said, _ = asking.communicate(timeout=50)
+    assert f"Forget that this machine is worker attic of {server.url}?" in said
+    assert asking.returncode == int(is_kept)
+    assert (storage / "identity.json").exists() == is_kept
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_after_a_reset_the_machine_joins_as_another_worker(server: FakeServer, storage: Path) -> None:
