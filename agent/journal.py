@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +160,17 @@ class Place:
 
 def _remove_tree(path: Path) -> None:
     """Also with folders that their task made read-only, as some caches are."""
+    try:
+        _remove_by_python(path)
+    except RecursionError:  # before Python 3.13: a folder in a folder, a thousand times
+        with suppress(OSError):
+            subprocess.run(
+                ["rm", "-rf", "--", path], stdin=subprocess.DEVNULL, capture_output=True, check=False
+            )
+
+
+def _remove_by_python(path: Path) -> None:
+    """Raises RecursionError."""
     shutil.rmtree(path, ignore_errors=True)
     if os.geteuid() == 0:  # whom no mode stops, and who would follow a link that a task puts in the way
         return

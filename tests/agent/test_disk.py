@@ -203,6 +203,26 @@ def test_folders_that_a_task_made_read_only_go_too(tmp_path: Path) -> None:
     assert names(tmp_path) == set()
 
 
+def test_folders_within_each_other_without_end_go_too_and_keep_no_agent_from_starting(
+    config: Config, open_session: OpenSession
+) -> None:
+    """Python's own walks end with an error there."""
+    config.jobs.mkdir(parents=True)
+    place = left(config.jobs, "deep", is_set_aside=False)
+    inner = os.open(place.work, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("a", dir_fd=inner)
+        outer, inner = inner, os.open("a", os.O_RDONLY, dir_fd=inner)
+        os.close(outer)
+    file = os.open("data", os.O_WRONLY | os.O_CREAT, dir_fd=inner)
+    os.write(file, os.urandom(100_000))
+    os.close(file)
+    os.close(inner)
+    assert leftovers.size_of(place.path) >= 164_000
+    open_session()
+    assert not place.path.exists()
+
+
 def test_leftovers_go_when_the_agent_starts_and_what_it_holds_stays(
     server: FakeServer, storage: Path, start_agent: StartAgent
 ) -> None:
