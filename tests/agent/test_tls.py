@@ -195,7 +195,9 @@ def test_through_a_proxy_the_pin_holds_and_the_proxy_learns_no_key(
         way(known(tls_server, pair.pin))
         with pytest.raises((Distrusted, tls.WrongCertificate)):
             way(known(tls_server, ANOTHER))
-    assert [head.split()[:2] for head in proxy.heads] == [[b"CONNECT", tls_server.url[8:].encode()]] * 2
+    # An agent of an earlier test may still be trying, and takes this proxy as well.
+    asked = [head.split()[:2] for head in proxy.heads]
+    assert asked.count([b"CONNECT", tls_server.url[8:].encode()]) == 2
     assert not any(secret in head for head in proxy.heads for secret in SECRETS)
 
 
