@@ -45,7 +45,8 @@ class Way:
         self.host = self.parts.hostname or ""
         self.port = self.parts.port or PORTS[self.parts.scheme]
         found = requests.utils.get_environ_proxies(self.config.server_url, no_proxy=None)
-        self.proxy = requests.utils.select_proxy(self.config.server_url, found) or ""
+        proxy = requests.utils.select_proxy(self.config.server_url, found)
+        self.proxy = _with_scheme(proxy) if proxy else ""
         self.is_insecure = self.parts.scheme == "http"
 
     def looks(self) -> list[Look]:
@@ -62,6 +63,11 @@ class Way:
         if not self.proxy:
             return ok("none for this server")
         shown = urlsplit(self.proxy)
+        if not shown.hostname:
+            return problem(
+                "the proxy in HTTP_PROXY or HTTPS_PROXY can't be read",
+                "write it like http://proxy.example:3128",
+            )
         where = f"{shown.hostname}:{shown.port}" if shown.port else str(shown.hostname)
         if is_local(self.host):
             return warning(
@@ -70,8 +76,10 @@ class Way:
             )
         return ok(f"the way leads over {where}, as HTTP_PROXY or HTTPS_PROXY says")
 
-    def look_up(self) -> Verdict:
+    def look_up(self) -> Verdict | None:
         host, port = self._first_hop()
+        if not host:
+            return None
         try:
             self.addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
@@ -176,6 +184,11 @@ class Way:
         text = f"{_span(abs(off_s))} {'ahead of' if off_s > 0 else 'behind'} the server's"
         fix = "set it, if the server's is right: timedatectl set-ntp true"
         return problem(text, fix) if abs(off_s) > CLOCK_WRONG_S else warning(text, fix)
+
+
+def _with_scheme(proxy: str) -> str:
+    """As requests reads one that has none."""
+    return str(requests.utils.prepend_scheme_if_needed(proxy, "http"))  # type: ignore[no-untyped-call]
 
 
 def _ours(response: requests.Response) -> dict[str, Any] | None:

@@ -235,16 +235,24 @@ def test_a_proxy_that_answers_the_handshake_itself(server: FakeServer, doctor: D
     assert "somebody in between refuses it (403)" in said(found, "WebSocket")
 
 
+@pytest.mark.parametrize("start", ["http://ada:secret@", ""])
 def test_the_environments_proxy_is_named_and_asked(
-    server: FakeServer, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, doctor: Doctor, monkeypatch: pytest.MonkeyPatch, start: str
 ) -> None:
-    monkeypatch.setenv("http_proxy", f"http://ada:secret@127.0.0.1:{free_port()}")
+    monkeypatch.setenv("http_proxy", f"{start}127.0.0.1:{free_port()}")
     found = doctor.look("http://garage.example", "--insecure")
     assert doctor.code == 1
     assert "the way leads over 127.0.0.1:" in said(found, "proxy")
     assert "secret" not in json.dumps(found)
     assert "Connection refused" in said(found, "network")
     assert "NO_PROXY=127.0.0.1" in said(doctor.look(server.url), "proxy")
+
+
+def test_a_proxy_that_makes_no_sense(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "localhost:3128")
+    found = doctor.look("http://garage.example", "--insecure")
+    assert said(found, "proxy").startswith("problem: the proxy in HTTP_PROXY")
+    assert "name" not in found
 
 
 def test_a_server_that_is_out_of_order(server: FakeServer, doctor: Doctor) -> None:
