@@ -24,6 +24,10 @@ PATIENCE_S = 120.0
 # What the way to the server needs as much as this shell does.
 CARRIED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 CARRIED_TOO = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+# The unit starts in another folder than this shell.
+PATHS = frozenset(
+    {"AGENT_POLICY", "AGENT_JOBS_WORKSPACE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", *CARRIED_TOO}
+)
 # The identity has them, or they are said on the command line.
 LEFT_OUT = frozenset(
     {"AGENT_JOIN_TOKEN", "AGENT_SERVER_URL", "AGENT_PIN", "AGENT_INSECURE", "AGENT_STORAGE_PATH"}
@@ -117,6 +121,11 @@ def _why_not_started(account: pwd.struct_passwd) -> str:
     return "" if tried.returncode == 0 else (tried.stderr.strip().splitlines() or ["it doesn't say why"])[-1]
 
 
+def _from_anywhere(name: str, value: str) -> str:
+    is_here = name in PATHS and not value.startswith("~")
+    return str(Path(value).absolute()) if is_here else value
+
+
 class Service:
     def __init__(
         self, account: pwd.struct_passwd | None, environ: Mapping[str, str], storage: Path | None
@@ -143,7 +152,7 @@ class Service:
         # Root's path is no account's; a person's own leads to the tools that the person has.
         names += ["PATH"] if self._account is None else []
         return {
-            name: self._environ[name]
+            name: _from_anywhere(name, self._environ[name])
             for name in names
             if self._environ.get(name) and not self._is_secret(name)
         }

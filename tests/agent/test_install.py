@@ -149,6 +149,19 @@ def test_secrets_and_what_the_identity_knows_stay_out_of_the_unit(machine: Machi
     assert "Environment=http_proxy=http://proxy.lan" in text
 
 
+def test_paths_mean_in_the_unit_what_they_mean_in_this_shell(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {
+        "AGENT_JOBS_WORKSPACE": "jobs",
+        "AGENT_POLICY": "~/policy.ini",
+        "REQUESTS_CA_BUNDLE": "/ca.pem",
+    }
+    unit = install.Service(ME, environ, machine.storage).unit()
+    assert unit.environ == {**environ, "AGENT_JOBS_WORKSPACE": str(tmp_path / "jobs")}
+
+
 def test_a_service_of_ones_own_is_written_enabled_and_started(
     machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
