@@ -198,6 +198,7 @@ class Garage:
         press(admin, "/workers/add", "/workers/add", name="the cellar", labels="site=cellar", life="ten")
         press(admin, f"/workers/{self.ids['lab-02']}/drain", note="New SSD at the weekend", for_s="")
         said = {"labels": {"os": "linux", "site": "cellar"}, "tools": tools_of("bash 5.2.15"), "slots": 2}
+        admin.get("/settings")  # what was said about these is read
         self.ids["pending worker"] = self.world.registered(
             "cellar-pi", platform="Debian 12, aarch64", **said
         ).id

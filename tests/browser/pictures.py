@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
-# The commonest colours; every other one becomes the nearest of them.
+# The commonest colours, of those that are nearly the same the commonest alone; every other one becomes the nearest of them.
 TO_PALETTE = """async (encoded) => {
   const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
   const image = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
@@ -23,7 +23,13 @@ TO_PALETTE = """async (encoded) => {
     one.count += 1;
     seen.set(colour(at), one);
   }
-  const palette = [...seen.values()].sort((a, b) => b.count - a.count).slice(0, 256).map((one) => one.rgb);
+  const taken = new Set();
+  const isNew = ({ rgb }) => {
+    const before = taken.size;
+    return taken.add(rgb.map((part) => part >> 3).join()).size > before;
+  };
+  const sorted = [...seen.values()].sort((a, b) => b.count - a.count);
+  const palette = sorted.filter(isNew).slice(0, 256).map((one) => one.rgb);
   const off = (a, b) => (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2;
   for (const one of seen.values()) {
     one.index = palette.reduce((best, rgb, at) => (off(rgb, one.rgb) < off(palette[best], one.rgb) ? at : best), 0);

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from werkzeug.serving import make_server
 
 from tests.garage import NOW, Garage, at
@@ -44,9 +44,14 @@ class Showing:
         assert cookie
         context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": self.url}])
         page = context.new_page()
-        page.on("request", lambda request: at(NOW) if request.is_navigation_request() else None)
         page.route_web_socket(re.compile("/ws/page"), lambda socket: None)
         return page
+
+    def visit(self, page: Page, path: str) -> None:
+        """At the same moment each time."""
+        at(NOW)
+        page.goto(path)
+        expect(page.locator("h1").first).to_be_visible()
 
     def close(self) -> None:
         for context in self._contexts:

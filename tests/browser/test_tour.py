@@ -27,19 +27,14 @@ def pages(showing: Showing) -> dict[str, Page]:
     return {name: showing.page(size, bypass_csp=True) for name, size in SIZES.items()}
 
 
-def visit(page: Page, path: str) -> None:
-    page.goto(path)
-    page.add_style_tag(content=FONTS)
-    expect(page.locator("h1").first).to_be_visible()
-    if "find=" in path:
-        expect(page.locator("#find-count")).to_contain_text("lines")
-
-
 def test_every_page_is_in_the_tour_wide_and_on_a_phone(showing: Showing, pages: dict[str, Page]) -> None:
     garage, wrong = showing.garage, []
     for name, path in garage.pages().items():
         for size, page in pages.items():
-            visit(page, path)
+            showing.visit(page, path)
+            page.add_style_tag(content=FONTS)
+            if "find=" in path:
+                expect(page.locator("#find-count")).to_contain_text("lines")
             wrong += [f"{name}, {size}: {each}" for each in too_wide(page)]
             if os.environ.get("GSW_SCREENSHOTS") == "1":
                 pictures.take(page, PICTURES / f"{name}-{size}.png")

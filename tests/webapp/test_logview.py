@@ -197,6 +197,17 @@ def test_a_colour_goes_on_to_the_following_lines(world: World, worker: WorkerOf)
     ]
 
 
+def test_more_colours_than_a_browser_bears_are_left_out_of_a_window_and_no_text_is(
+    world: World, worker: WorkerOf
+) -> None:
+    rainbow = b"".join(b"\x1b[3%dm<" % (number % 8) for number in range(85)) + b"\n"
+    shown = Shown(world, worker, pieces_of(rainbow * 2000))
+    window = shown.see(logview.tail)
+    assert len(window.lines) > 1900
+    assert {text_of(line.html) for line in window.lines} == {"<" * 85}
+    assert sum(line.html.count("<span") for line in window.lines) < logview.WINDOW_SPANS + 200
+
+
 def test_markup_and_bytes_that_arent_text_are_shown_harmlessly(world: World, worker: WorkerOf) -> None:
     shown = Shown(
         world, worker, [b"<img src=x onerror=alert(1)>\n\xff\xfe\x00binary\nhalf \xe4\xbd", b"\xa0 done\n"]

@@ -1,6 +1,6 @@
 """What a task's page shows of its log: a window, and the lines that a search finds; and the whole log, to keep."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Response, render_template, request, stream_with_context
 
@@ -8,11 +8,13 @@ from webapp.auth.guards import me, signed_in
 from webapp.errors import NotFound
 from webapp.tasks import logs, logsearch, logview, retention
 from webapp.tasks.access import attempt_of, task_for
-from webapp.tasks.models import Attempt
 from webapp.tasks.pages import blueprint
 
+if TYPE_CHECKING:
+    from webapp.tasks.models import Attempt
 
-def shown(attempt: Attempt | None) -> dict[str, Any]:
+
+def shown(attempt: "Attempt | None") -> dict[str, Any]:
     """What the templates of a log need, as the query asks.
 
     `?line=` and `?before=` choose a part of a long log, the end is what is shown without; `?find=` is searched for, from
@@ -29,7 +31,7 @@ def shown(attempt: Attempt | None) -> dict[str, Any]:
     }
 
 
-def _window(attempt: Attempt | None) -> tuple[logview.Window, bool]:
+def _window(attempt: "Attempt | None") -> tuple[logview.Window, bool]:
     """The lines to show, and whether they are the end of the log, where it goes on live."""
     if attempt is None or retention.why_gone(attempt):
         return logview.Window(), True
@@ -49,7 +51,7 @@ def line_number(name: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 12 else 0
 
 
-def _found(attempt: Attempt | None, find: str) -> logsearch.Found:
+def _found(attempt: "Attempt | None", find: str) -> logsearch.Found:
     if attempt is None or not find or retention.why_gone(attempt):
         return logsearch.Found(find)
     return logsearch.search(attempt, find, line_number("from") or 1)
@@ -82,7 +84,7 @@ def log_hits(task_id: str) -> str:
     return render_template("tasks/_log_hits.html", task_id=task_id, attempt=attempt, found=found)
 
 
-def _asked_attempt(task_id: str) -> Attempt:
+def _asked_attempt(task_id: str) -> "Attempt":
     attempt = attempt_of(task_for(me(), task_id), request.args.get("attempt"))
     if attempt is None:
         raise NotFound("This task hasn’t begun: there is no log yet.")

@@ -7,18 +7,20 @@ the server never saw they are too low.
 import time
 from dataclasses import dataclass, field
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from sqlalchemy import ColumnElement, select
 
 from webapp.extensions import db
 from webapp.tasks import logs
-from webapp.tasks.ansi import Style, to_html
+from webapp.tasks.ansi import Style, plain, to_html
 from webapp.tasks.models import Attempt, LogChunk
 
 WINDOW = 2000
 # What a browser gets of one line, and of one window; the download has everything.
 LINE_CHARACTERS = 4000
 WINDOW_BYTES = 1024 * 1024
+# Pieces of colour in one window: what comes behind them is shown without, or a browser would be busy for seconds.
+WINDOW_SPANS = 30_000
 # What one append sends: a page that fell behind catches up in several.
 YIELD_LINES = 50
 APPEND_BYTES = 512 * 1024
@@ -153,6 +155,7 @@ class _Shown:
         self.at, self.first = at, first
         self.rest, self.rest_number = b"", first
         self.style = Style()
+        self.spans = 0
 
     def add_all(self, stretches: list[_Stretch]) -> None:
         if stretches:
@@ -186,7 +189,9 @@ class _Shown:
     def _line(self, number: int, line: bytes, size: int) -> None:
         """A number is shown once, though a line may be there twice: before a hole and behind it."""
         is_taken = any(shown.number == number for shown in self.lines[-2:])
-        self.lines.append(Line(None if is_taken else number, _html(line, self.style, size)))
+        html = _html(line, self.style, size, is_plain=self.spans > WINDOW_SPANS)
+        self.spans += html.count("<span")
+        self.lines.append(Line(None if is_taken else number, html))
 
 
 def _stretches(attempt: Attempt, start: int, stop: int) -> list[_Stretch]:
@@ -249,12 +254,13 @@ def _chunk_at(attempt: Attempt, condition: ColumnElement[bool]) -> LogChunk | No
     return db.session.scalar(query.order_by(LogChunk.offset.desc()).limit(1))
 
 
-def _html(line: bytes, style: Style, size: int) -> Markup:
+def _html(line: bytes, style: Style, size: int, is_plain: bool = False) -> Markup:
     """What a terminal would show of it: after the last carriage return, without what it would obey."""
     line = line.rstrip(b"\r")
     line = line[line.rfind(b"\r") + 1 :]
     text = line[: LINE_CHARACTERS * 4].decode("utf-8", "replace")
-    html = to_html(text[:LINE_CHARACTERS], style)
+    text_shown = text[:LINE_CHARACTERS]
+    html = escape(plain(text_shown)) if is_plain else to_html(text_shown, style)
     if len(line) > LINE_CHARACTERS * 4 or len(text) > LINE_CHARACTERS:
         html += Markup('<span class="a2"> … cut here, {} bytes in all: download the log</span>').format(size)
     return html
