@@ -41,7 +41,7 @@ def prepare(storage: Path, server_url: str, pin: str = "") -> Identity:
     """The stored identity, or a new one without a worker, stored already. Writes only what is new: an agent starts on a
     full disk too.
 
-    Raises BadConfig where this storage belongs to a worker of another server.
+    Raises BadConfig where this storage belongs to a worker of another server, OSError where it can't be read or written.
     """
     known = _load(storage / FILE)
     stored = known
@@ -92,6 +92,9 @@ def rotated(identity: Identity, answer: dict[str, Any]) -> Identity:
 
 
 def _load(path: Path) -> Identity | None:
+    """Raises OSError for one that is there and can't be read: that is no reason to become another worker."""
+    if path.exists():
+        path.read_bytes()
     content = durable.read_json(path)
     if content is None:
         return None

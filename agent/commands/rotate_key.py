@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
-from agent import config, durable, exits, identity, lock, rotation
+from agent import config, durable, exits, identity, lock, machine, rotation
 from agent.errors import BadConfig, Stop
 from agent.server import Refused, Server, Unreachable
 
@@ -27,6 +29,7 @@ def act(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
             durable.write(storage / rotation.WISH, b"")
             _say("The agent that runs exchanges its key within some seconds, and says so in its log.")
             return exits.DONE
+        _refuse_foreign(storage)
         server = Server(me.server_url, me.worker_id, me.api_key, me.pin)
         fresh = rotation.exchanged(storage, me, server)
     except OSError as error:
@@ -35,6 +38,13 @@ def act(chosen: argparse.Namespace, environ: Mapping[str, str]) -> int:
         raise Stop(f"{me.server_url} gives no fresh key: {error}", exits.REFUSED) from error
     _say(f"From now on this machine has the key {rotation.shown(fresh.api_key)}")
     return exits.DONE
+
+
+def _refuse_foreign(storage: Path) -> None:
+    """What root wrote there, that account's agent couldn't read. Raises BadConfig."""
+    owner = (storage / identity.FILE).stat().st_uid
+    if owner != os.geteuid():
+        raise BadConfig(f"{storage} belongs to {machine.account_name(owner)}: ask as that account")
 
 
 def _say(words: str) -> None:

@@ -124,6 +124,16 @@ def test_a_damaged_identity_is_set_aside(config: Config) -> None:
     assert (config.storage / "identity.json.bad").exists()
 
 
+def test_one_that_cannot_be_read_now_makes_no_new_worker(config: Config) -> None:
+    prepared(config)
+    unreadable = config.storage / "identity.json"
+    unreadable.unlink()
+    unreadable.mkdir()
+    with pytest.raises(OSError, match="identity"):
+        identity.prepare(config.storage, config.server_url)
+    assert unreadable.is_dir()
+
+
 def test_a_refusal_carries_the_servers_words(server: FakeServer, config: Config) -> None:
     server.misbehave = lambda *_: problem(
         403, "urn:garageswarm:error:too-many-pending", "Approve some first."

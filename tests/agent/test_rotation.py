@@ -224,6 +224,17 @@ def test_beside_an_agent_the_command_has_that_one_do_it(
     assert stored(storage)["api_key"] == FRESH
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into another's storage")
+def test_root_leaves_no_key_that_the_accounts_agent_could_not_read(
+    server: FakeServer, config: Config, storage: Path
+) -> None:
+    joined(config)
+    os.chown(storage / "identity.json", 65_534, 65_534)
+    done = command(storage)
+    assert (done.returncode, stored(storage)["api_key"]) == (2, "gsw_key")
+    assert "ask as that account" in done.stderr
+
+
 def test_the_command_says_what_is_wrong(
     server: FakeServer, config: Config, storage: Path, tmp_path: Path
 ) -> None:
