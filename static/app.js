@@ -326,6 +326,9 @@
     live = document.querySelector("[data-live][data-poll-url]");
     boxes().forEach((box) => { if (box.checked) picked.add(box.value); });
     refresh();
+    // On a phone the tabs are wider than the page: show the one that is meant.
+    const tab = document.querySelector(".tabs [aria-current]");
+    if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - 16;
     if (!live) return;
     htmx.config.wsReconnectDelay = (tries) => Math.random() * Math.min(1000 * 2 ** tries, RECONNECT_WITHIN);
     expectSocket(FIRST_OPEN_WITHIN);
