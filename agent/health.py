@@ -6,8 +6,10 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer
+from typing import Any
 
 from agent import standing
 from agent.errors import BadConfig
@@ -30,6 +32,15 @@ def serve(host: str, port: int, progress: Progress, latest: Callable[[], Snapsho
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         allow_reuse_address = True
 
+        def finish_request(self, request: Any, client_address: Any) -> None:
+            cut = threading.Timer(REQUEST_S, _hang_up, [request])
+            cut.daemon = True
+            cut.start()
+            try:
+                super().finish_request(request, client_address)
+            finally:
+                cut.cancel()
+
         def handle_error(self, *_: object) -> None:
             """Who hangs up half-way is nobody's trouble."""
 
@@ -40,6 +51,12 @@ def serve(host: str, port: int, progress: Progress, latest: Callable[[], Snapsho
         raise BadConfig(f"AGENT_HTTP: {host} port {port} can't be listened on: {reason}") from error
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Also on who says a byte now and then, which keeps the socket's own time limit from being reached."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Answers:

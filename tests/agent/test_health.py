@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +91,22 @@ def test_health_is_200_without_a_server_and_503_when_the_loop_hangs(
         wait_for(lambda: watched.get("/health").status_code == 503)
         assert watched.get("/health").json()["status"] == "stuck"
         assert watched.metrics()["garageswarm_agent_stuck"] == 1
+
+
+def test_who_says_a_byte_now_and_then_is_cut_off(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "REQUEST_S", 0.2)
+    with socket.create_connection(watched.http.server_address) as slow:
+
+        def is_cut_off() -> bool:
+            try:
+                slow.send(b"G")
+            except OSError:
+                return True
+            return False
+
+        wait_for(is_cut_off)
+    monkeypatch.undo()
+    assert watched.get("/health").status_code == 200
 
 
 def test_nothing_else_is_answered(watched: Watched) -> None:
