@@ -144,7 +144,8 @@
       history.replaceState(null, "", url.pathname + url.search);
       watch();
       if (followBox()) followBox().checked = isAtEnd() && !url.hash;
-      if (url.hash) location.replace(url.hash);
+      const line = url.hash && lineAt(Number(url.hash.slice(2)));
+      if (line) location.replace(`#${line.id}`);
       if (hadFocus) log.focus({ preventScroll: true });
       document.dispatchEvent(new Event("log:moved"));
       return true;
@@ -153,6 +154,10 @@
       return false;
     }
   }
+
+  // The line itself, or where there is none (left out, or not yet written) the one before it: an address that leads to
+  // nothing would be asked for again and again.
+  const lineAt = (number) => byId(`L${number}`) ?? all(".ln[id^=L]", log).filter((line) => lineNumber(line) < number).at(-1);
 
   const goToEnd = () => open(addressOf({ line: "", before: "" }));
 

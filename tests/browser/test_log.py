@@ -104,6 +104,21 @@ def test_a_link_to_a_line_far_up_opens_the_log_around_it(visits: Visits, long_ta
     expect(page.locator("#L77:target")).to_be_in_viewport()
 
 
+def test_a_line_that_is_not_there_leads_to_the_last_before_it_and_is_asked_for_once(
+    visits: Visits, long_task: str
+) -> None:
+    page = visits.page("viewer")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/log/window" in request.url else None)
+    page.goto(f"/tasks/{long_task}#L99999")
+    expect(page.locator("#L5000:target")).to_be_in_viewport()
+    page.get_by_role("textbox", name="Go to line").fill("77777")
+    page.keyboard.press("Enter")
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#L5000:target")).to_be_in_viewport()
+    assert ["line=99999" in asked[0], "line=77777" in asked[1], len(asked)] == [True, True, 2]
+
+
 def test_the_page_holds_2000_lines_and_older_ones_on_demand(visits: Visits, long_task: str) -> None:
     page = visits.page("viewer")
     tasks.open_task(page, long_task)
