@@ -12,10 +12,8 @@ from webapp.errors import invalid_from
 from webapp.workers import draining, listing
 from webapp.workers.access import worker_for
 from webapp.workers.bulk_pages import each
-from webapp.workers.pages import blueprint, done
+from webapp.workers.pages import MOST_DIGITS, blueprint, done
 from webapp.workers.schemas import DrainWish
-
-MOST_DIGITS = 12
 
 
 @blueprint.post("/workers/<id:worker_id>/drain")

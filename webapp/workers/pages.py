@@ -33,6 +33,7 @@ STATUSES = (
 FILTERS = ("q", "status", "label", "page")
 PAGE = 30
 AUDIT_ROWS = 10
+MOST_DIGITS = 12  # of a number in a form: Python reads only so many
 # How long a person may choose to drain a worker, in seconds.
 DRAIN_FOR = {
     "": "until somebody resumes it",
@@ -258,7 +259,8 @@ def _wish(form: dict[str, str], capacity: int) -> WorkerChange:
     labels = {key: value or "" for key, value in parse_labels(form["labels"]).items()}
     said: dict[str, Any] = {"name": form["name"], "labels": labels}
     if form["slots"] != str(capacity):  # left alone, it stays what the agent says
-        said["slots"] = int(form["slots"]) if form["slots"].isdecimal() else form["slots"]
+        is_number = form["slots"].isdecimal() and len(form["slots"]) <= MOST_DIGITS
+        said["slots"] = int(form["slots"]) if is_number else form["slots"]
     try:
         return WorkerChange.model_validate(said)
     except ValidationError as error:

@@ -182,7 +182,12 @@ def test_slots_that_are_left_alone_stay_what_the_agent_says(world: World) -> Non
 
 @pytest.mark.parametrize(
     ("fields", "field"),
-    [({"name": ""}, "name"), ({"labels": "a=b=c"}, "labels"), ({"slots": "many"}, "slots")],
+    [
+        ({"name": ""}, "name"),
+        ({"labels": "a=b=c"}, "labels"),
+        ({"slots": "many"}, "slots"),
+        ({"slots": "9" * 5000}, "slots"),
+    ],
 )
 def test_a_wrong_change_is_said_beside_its_field(world: World, fields: dict[str, str], field: str) -> None:
     worker = world.worker("lab-01")
