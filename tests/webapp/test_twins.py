@@ -53,7 +53,9 @@ def test_two_machines_that_take_turns_are_said_on_every_page_and_audited_once(wo
     assert "Two machines use its key" in rows
 
 
-@pytest.mark.parametrize("kind", ["restart", "reboot", "many restarts", "late words of the one before"])
+@pytest.mark.parametrize(
+    "kind", ["restart", "reboot", "many restarts", "a clock set back", "late words of the one before"]
+)
 def test_a_machine_that_starts_anew_is_no_twin(world: World, kind: str) -> None:
     worker = world.worker()
     worker.sync(**ORIGINAL)
@@ -62,10 +64,10 @@ def test_a_machine_that_starts_anew_is_no_twin(world: World, kind: str) -> None:
         worker.sync(**{**ORIGINAL, "session_id": "next"})
     elif kind == "reboot":
         worker.sync(**COPY)
-    elif kind == "many restarts":
+    elif kind in ("many restarts", "a clock set back"):
         for number in range(70):
             worker.sync(session_id=f"start-{number}", boot_id="boot-1")
-            later(20)
+            later(20 if kind == "many restarts" else -1)
     else:
         worker.sync(**{**ORIGINAL, "session_id": "next"})
         later(3)

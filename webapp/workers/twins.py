@@ -67,7 +67,8 @@ def heard(worker_id: str, request: SyncRequest, address: str) -> None:
             voices.twin_address = max(mine, other, key=lambda session: session.began_at).address
     voices.newest = request.session_id
     if len(voices.sessions) > SESSIONS_MOST:
-        del voices.sessions[min(voices.sessions, key=lambda name: voices.sessions[name].heard_at)]
+        others = voices.sessions.keys() - {voices.newest}
+        del voices.sessions[min(others, key=lambda name: voices.sessions[name].heard_at)]
 
 
 def is_recent(worker_id: str) -> bool:
