@@ -51,9 +51,11 @@ def open_way(account: Account, storage: Path, jobs: Path) -> None:
     """Let it through to the folders of its tasks, and read nothing on the way. Raises BadConfig where that isn't ours
     to allow."""
     own = [storage, jobs] if storage in jobs.parents else [jobs]
-    for folder in own:
-        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IXOTH)
-    closed = [folder for folder in (*jobs.parents, jobs) if not account.may_pass(folder)]
+    there = [folder for folder in (*jobs.parents, jobs) if folder.exists()]  # who hasn't joined has none yet
+    for folder in there:
+        if folder in own:
+            folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IXOTH)
+    closed = [folder for folder in there if not account.may_pass(folder)]
     if closed:
         raise BadConfig(
             f"run_as: {account.name} can't get through {min(closed)} to the folders of its tasks: "

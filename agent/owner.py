@@ -56,18 +56,23 @@ class Owner:
 
     def _read_again(self, state: State | None) -> Policy:
         try:
-            policy = self._gone() if state is None else self._read(state)
+            policy = self._read(state) if state else self._unusable(self._gone())
         except BadConfig as error:
-            policy = Policy(problem=str(error))
+            policy = self._unusable(str(error))
         if policy.problem:
             log.warning("%s: no task is started until that is mended", policy.problem)
         else:
             log.info("the owner's policy has changed, and was read anew")
         return policy
 
-    def _gone(self) -> Policy:
+    def _unusable(self, problem: str) -> Policy:
+        """What runs keeps its limits."""
+        before = self._policy
+        return Policy(problem=problem, max_minutes=before.max_minutes, max_disk_bytes=before.max_disk_bytes)
+
+    def _gone(self) -> str:
         """Whoever takes a policy away says so by starting the agent anew."""
-        return Policy(problem=f"policy file {self._seen[0] if self._seen else FILE} is gone")
+        return f"policy file {self._seen[0] if self._seen else FILE} is gone"
 
     def _state(self) -> State | None:
         """The first of the places where there is a file, and what changes when somebody changes it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,12 @@ def test_an_owners_policy_that_cannot_be_read(server: FakeServer, doctor: Doctor
     found = doctor.look(server.url, AGENT_POLICY=str(tmp_path / "policy.ini"))
     assert doctor.code == 1
     assert said(found, "policy").startswith("problem")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another user")
+def test_before_joining_there_is_no_folder_of_tasks_that_another_user_could_miss(
+    server: FakeServer, doctor: Doctor
+) -> None:
+    jobs = "/var/tmp/garageswarm-of-nobody/jobs"
+    found = doctor.look(server.url, AGENT_RUN_AS="nobody", AGENT_JOBS_WORKSPACE=jobs)
+    assert said(found, "policy").startswith("ok")

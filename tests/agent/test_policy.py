@@ -215,6 +215,16 @@ def test_one_that_vanishes_does_not_open_the_machine(config: Config) -> None:
     assert "is gone" in (rule(known.policy()) or "")
 
 
+def test_one_that_breaks_or_vanishes_leaves_what_runs_its_limits(config: Config) -> None:
+    path = write(config.storage, "[policy]\nmax_minutes = 5\nmax_disk = 2 GB")
+    known = Owner(config)
+    write(config.storage, "[policy]\nmax_minutes = soon")
+    assert (known.policy().max_minutes, known.policy().max_disk_bytes) == (5, 2 * 10**9)
+    path.unlink()
+    assert (known.policy().max_minutes, known.policy().max_disk_bytes) == (5, 2 * 10**9)
+    assert rule(known.policy())
+
+
 # ---- what it means
 
 
