@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import pytest_timeout
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests import services
@@ -96,7 +98,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(PROGRAMS_TIMEOUT_S))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A second run gets a time limit of its own: the first one's timer is used up, and it would wait for ever."""
+    if getattr(item, "execution_count", 1) > 1:
+        hooks = item.config.pluginmanager.hook
+        hooks.pytest_timeout_cancel_timer(item=item)
+        hooks.pytest_timeout_set_timer(item=item, settings=pytest_timeout._get_item_settings(item))
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    # Where the run was started in the background it ignores Ctrl-C, and so would every program that a test starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[SKIPS] = Counter()
     config.pluginmanager.register(SkipCounter(config.stash[SKIPS]))
 
