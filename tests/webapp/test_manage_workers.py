@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.world import World, at_once, problem
+from webapp.workers import tools
 
 NO_SUCH = "00000000-0000-7000-8000-000000000000"
 
@@ -205,6 +206,17 @@ def test_tools_and_locks_come_in_pages_by_name(world: World) -> None:
         second = world.api("viewer", "GET", f"{path}?limit=2&after={first['next']}").json
         assert [row["name"] for row in first["items"] + second["items"]] == names
         assert (first["next"], second["next"]) == (names[1], None)
+
+
+def test_tools_come_in_pages_also_where_the_database_sorts_names_in_its_own_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.worker(tools=["a1", "a_b"])
+    as_sorted = tools.catalogue  # in many a language `_` comes before digits
+    monkeypatch.setattr(tools, "catalogue", lambda organisation_id: as_sorted(organisation_id)[::-1])
+    first = world.api("viewer", "GET", "/tools?limit=1").json
+    second = world.api("viewer", "GET", f"/tools?limit=1&after={first['next']}").json
+    assert {row["name"] for row in first["items"] + second["items"]} == {"a1", "a_b"}
 
 
 def test_no_answer_about_a_worker_holds_its_key(world: World) -> None:

@@ -202,8 +202,9 @@ def list_events(task_id: str) -> Response:
 def list_tools() -> Response:
     """By name."""
     asked = parse_query(ByNameQuery)
+    # Sorted here: a database may sort names otherwise than `>` does, and a page would begin in the wrong place.
     known = [tool for tool in tools.catalogue(me().organisation_id) if tool.name > asked.after]
-    page, after = cut(known, asked.limit, attrgetter("name"))
+    page, after = cut(sorted(known, key=attrgetter("name")), asked.limit, attrgetter("name"))
     items: list[ToolAnswer] = [
         {
             "name": tool.name,
