@@ -25,6 +25,7 @@ YEARS = 10
 # A small machine may think that it is 1970 when it starts first: what it makes then mustn't be over when it knows better.
 NOT_BEFORE_THIS = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 SIOCGIFADDR = 0x8915
+NAME_BYTES = 64  # of a certificate's common name
 
 
 def prepare(settings: Settings) -> None:
@@ -91,7 +92,9 @@ def _plain(name: str) -> str:
 
 
 def _signed(key: ec.EllipticCurvePrivateKey, known_as: list[str]) -> x509.Certificate:
-    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"GarageSwarm on {socket.gethostname()}"[:64])])
+    who = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, _short(f"GarageSwarm on {socket.gethostname()}"))]
+    )
     now = datetime.datetime.now(datetime.UTC)
     # Clocks differ: who reads it may live a day earlier.
     begins = now - datetime.timedelta(days=1)
@@ -106,6 +109,11 @@ def _signed(key: ec.EllipticCurvePrivateKey, known_as: list[str]) -> x509.Certif
     made = made.add_extension(itself, False)
     made = made.add_extension(x509.AuthorityKeyIdentifier(itself.digest, None, None), False)
     return made.sign(key, SHA256())
+
+
+def _short(name: str) -> str:
+    """As much of it as a certificate takes: bytes are counted, and a machine's name needs not be UTF-8."""
+    return name.encode(errors="replace")[:NAME_BYTES].decode(errors="ignore")
 
 
 def _general(name: str) -> x509.GeneralName:

@@ -55,8 +55,9 @@ def test_it_names_every_way_to_call_this_server(tmp_path: Path) -> None:
     assert {"127.0.0.1", "::1", "192.0.2.7"} <= addresses
 
 
-def test_a_machine_may_be_called_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("socket.gethostname", lambda: "a..b" + "x" * 80)
+@pytest.mark.parametrize("name", ["a..b" + "x" * 80, "ü" * 32, "\udcfc" * 64, ""])
+def test_a_machine_may_be_called_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: name)
     monkeypatch.setattr("socket.getfqdn", lambda: "bücher_1.lan")
     assert "xn--bcher_1-n2a.lan" in tls.names(of_our_own(tmp_path))
     served(of_our_own(tmp_path))
