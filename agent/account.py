@@ -24,13 +24,23 @@ class Account:
         return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name}
 
     def may_pass(self, folder: Path) -> bool:
-        """Whether it can go through, by the folder's mode: the first class that it belongs to decides."""
+        """Whether it can go through, by the folder's mode."""
+        return self._has(folder.stat(), stat.S_IXUSR)
+
+    def may_change(self, folder: Path) -> bool:
+        """Whether it could put something else in the place of this folder, or of what somebody else has in it."""
         found = folder.stat()
+        if self.uid in {found.st_uid, folder.lstat().st_uid}:
+            return True
+        return not found.st_mode & stat.S_ISVTX and self._has(found, stat.S_IWUSR)
+
+    def _has(self, found: os.stat_result, owners: int) -> bool:
+        """This bit, or the same of its own class: the first one that it belongs to decides."""
         if found.st_uid == self.uid:
-            return bool(found.st_mode & stat.S_IXUSR)
+            return bool(found.st_mode & owners)
         if found.st_gid in self.groups:
-            return bool(found.st_mode & stat.S_IXGRP)
-        return bool(found.st_mode & stat.S_IXOTH)
+            return bool(found.st_mode & owners >> 3)
+        return bool(found.st_mode & owners >> 6)
 
 
 def find(name: str) -> Account:
@@ -50,6 +60,7 @@ def find(name: str) -> Account:
 def open_way(account: Account, storage: Path, jobs: Path) -> None:
     """Let it through to the folders of its tasks, and read nothing on the way. Raises BadConfig where that isn't ours
     to allow."""
+    _refuse_changeable(account, storage, jobs)
     own = [storage, jobs] if storage in jobs.parents else [jobs]
     there = [folder for folder in (*jobs.parents, jobs) if folder.exists()]  # who hasn't joined has none yet
     for folder in there:
@@ -60,4 +71,16 @@ def open_way(account: Account, storage: Path, jobs: Path) -> None:
         raise BadConfig(
             f"run_as: {account.name} can't get through {min(closed)} to the folders of its tasks: "
             "give AGENT_JOBS_WORKSPACE another place, like /var/lib/garageswarm/jobs"
+        )
+
+
+def _refuse_changeable(account: Account, *places: Path) -> None:
+    """The agent writes there as root: whoever could lay a link in its way would have it write anywhere."""
+    ways = [way for place in places for way in (place, place.resolve())]
+    folders = {folder for way in ways for folder in (way, *way.parents) if folder.exists()}
+    open_to_it = sorted(folder for folder in folders if account.may_change(folder))
+    if open_to_it:
+        raise BadConfig(
+            f"run_as: {account.name} can change what is in {open_to_it[0]}, where the agent writes as root: give --storage "
+            "and AGENT_JOBS_WORKSPACE places of root's own, like /var/lib/garageswarm/jobs"
         )

@@ -266,6 +266,37 @@ def test_so_does_a_place_that_it_can_not_reach(storage: Path, start_agent: Start
 
 
 @as_root
+@pytest.mark.parametrize(("owner", "mode"), [(USER, 0o755), ("root", 0o777)])
+def test_nor_where_its_tasks_could_lay_a_link_in_the_way_of_root(
+    storage: Path, start_agent: StartAgent, owner: str, mode: int
+) -> None:
+    """As in the user's own home, which would be the next best place."""
+    home = storage.parent / "home"
+    home.mkdir()
+    home.chmod(mode)
+    os.chown(home, pwd.getpwnam(owner).pw_uid, -1)
+    for place in (
+        {"AGENT_JOBS_WORKSPACE": str(home / "jobs")},
+        {"AGENT_STORAGE_PATH": str(home / "storage")},
+    ):
+        agent = start_agent(AGENT_RUN_AS=USER, **place)
+        assert agent.wait(PATIENCE_S) == 2
+        assert f"{USER} can change what is in {home}, where the agent writes as root" in agent.said
+
+
+@as_root
+def test_a_link_of_that_user_is_none_of_roots_ways(storage: Path, somebody: pwd.struct_passwd) -> None:
+    jobs, link = storage.parent / "jobs", storage.parent / "link"
+    for folder in (storage, jobs):
+        folder.mkdir()
+    link.symlink_to(jobs)
+    account.open_way(account.find(USER), storage, link)
+    os.chown(link, somebody.pw_uid, -1, follow_symlinks=False)
+    with pytest.raises(BadConfig, match="link, where the agent writes as root"):
+        account.open_way(account.find(USER), storage, link)
+
+
+@as_root
 def test_two_that_contradict_each_other_do(config: Config) -> None:
     for folder in (config.storage, config.jobs):
         folder.mkdir(mode=0o700)
