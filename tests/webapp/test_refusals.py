@@ -8,7 +8,10 @@ import pytest
 
 from tests.world import TOOLS, WorkerOf, World, at_once, later, until
 from webapp.database import release
-from webapp.tasks import lost
+from webapp.live.bus import Waiter
+from webapp.tasks import dispatch, lost, placements
+from webapp.workers import identify
+from webapp.workers.sync import Parked
 
 RULE = "the command /bin/rm isn’t allowed"
 POLICY = {"commands": ["git *"]}
@@ -57,6 +60,26 @@ def test_it_is_not_offered_there_again(world: World) -> None:
     assert worker.sync().json["offers"] == []
     next_id = world.queued_task()
     assert worker.take()["task_id"] == next_id, "what comes after it is"
+
+
+def test_who_has_refused_all_that_waits_isnt_woken_for_it_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = world.worker()
+    refused_task(world, worker)
+    with world.app.app_context():
+        caller = identify.by_key(worker.key)
+        assert caller is not None
+        offered = placements.offered_by_caller(caller)
+        parked = Parked(worker.id, world.organisation_id, Waiter(), free_slots=1, offered=offered)
+        monkeypatch.setattr(dispatch, "parked_workers", lambda: [parked])
+        dispatch.wake_for_queue()
+        assert not parked.waiter.wait(0)
+        world.queued_task()
+        parked.waiter.wait(0)  # what its submission did
+        dispatch.wake_for_queue()
+        assert parked.waiter.wait(0)
+        release()
 
 
 def test_the_sync_that_brings_the_refusal_offers_the_next_task_not_the_same(world: World) -> None:

@@ -35,9 +35,10 @@ def wake_for_queue() -> None:
     for placement_id, wanted in placements.queued().items():
         fitting = [parked for parked in waiting if _fits(parked, wanted)]
         if fitting and queue.has_candidates([placement_id]):
-            for parked in fitting:
+            able = [parked for parked in fitting if not _has_refused_all(parked, placement_id)]
+            for parked in able:
                 parked.waiter.wake()
-            waiting = [parked for parked in waiting if parked not in fitting]
+            waiting = [parked for parked in waiting if parked not in able]
 
 
 def _parked(organisation_id: str) -> list[Parked]:
@@ -46,3 +47,11 @@ def _parked(organisation_id: str) -> list[Parked]:
 
 def _fits(parked: Parked, wanted: Wanted) -> bool:
     return isinstance(parked.offered, Offered) and not mismatches(wanted, parked.offered)
+
+
+def _has_refused_all(parked: Parked, placement_id: str) -> bool:
+    """Its owner allows none of them: it would be woken for nothing, again and again while they wait."""
+    offered = parked.offered
+    if not isinstance(offered, Offered) or not offered.has_refused:
+        return False
+    return not queue.has_candidates([placement_id], offered)

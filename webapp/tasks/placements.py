@@ -71,7 +71,14 @@ def wanted(placement_id: str) -> Wanted:
 
 
 def offered_by_caller(caller: Caller) -> Offered:
-    return Offered(caller.organisation_id, caller.worker_id, caller.tools, caller.labels, caller.admins_only)
+    return Offered(
+        caller.organisation_id,
+        caller.worker_id,
+        caller.tools,
+        caller.labels,
+        caller.admins_only,
+        has_refused=caller.has_refused,
+    )
 
 
 def offered_by(worker: Worker) -> Offered:

@@ -13,7 +13,7 @@ from webapp.database import after_commit, new_id, run, run_many
 from webapp.errors import NotFound
 from webapp.live import events
 from webapp.tasks import locks, placements, statements
-from webapp.tasks.rules import Room, Wanted
+from webapp.tasks.rules import Offered, Room, Wanted
 from webapp.workers.caller import Caller, refuse_status
 
 RENEW_BELOW = 0.9
@@ -37,10 +37,10 @@ def lock_worker(caller: Caller) -> Caller:
     return replace(caller, has_refused=worker is not None and worker.has_refused)
 
 
-def has_candidates(placement_ids: Sequence[str], caller: Caller | None = None) -> bool:
+def has_candidates(placement_ids: Sequence[str], asker: Caller | Offered | None = None) -> bool:
     """Whether a claim (by this worker, or by anybody) could find something: a read, so that an idle worker writes
     nothing."""
-    return any(_best_of(each, 1, caller, to_claim=False) for each in placement_ids)
+    return any(_best_of(each, 1, asker, to_claim=False) for each in placement_ids)
 
 
 def claim(caller: Caller, placement_ids: Sequence[str], room: Room, lease_s: float) -> list[Row[Any]]:
@@ -76,13 +76,15 @@ def _claim_one(caller: Caller, task_id: str, wanted: Wanted) -> Row[Any] | None:
     return task
 
 
-def _best_of(placement_id: str, count: int, caller: Caller | None, *, to_claim: bool) -> Sequence[Row[Any]]:
+def _best_of(
+    placement_id: str, count: int, by: Caller | Offered | None, *, to_claim: bool
+) -> Sequence[Row[Any]]:
     """The best `count` of a placement by its index; where it wants locks, the one whose turn it is."""
     values: dict[str, Any] = {"placement_id": placement_id, "now_ms": clock.to_ms(clock.now())}
     asker = (False, False, to_claim)
-    if caller is not None:
-        asker = (caller.admins_only, caller.has_refused, to_claim)
-        values |= {"refused_by": caller.worker_id} if caller.has_refused else {}
+    if by is not None:
+        asker = (by.admins_only, by.has_refused, to_claim)
+        values |= {"refused_by": by.worker_id} if by.has_refused else {}
     names = placements.wanted(placement_id).locks
     if names:
         return run(locks.NEXT[asker], **values, lock_names=names).all()

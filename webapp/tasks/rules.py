@@ -149,6 +149,7 @@ class Offered:
     admins_only: bool
     # Tools that are there and don't work: name → why.
     broken_tools: Mapping[str, str] = field(default_factory=dict)
+    has_refused: bool = False  # some tasks, one by one, whatever they ask for
 
 
 @dataclass
