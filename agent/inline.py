@@ -24,12 +24,13 @@ class InlineJob:
 
     def pause(self, seconds: float) -> None:
         until = clock.now() + seconds
-        while (left := until - clock.now()) > 0:
+        while (now := clock.now()) < until:
+            # After the look at the clock: one that moves on, like that of the room, is beyond it unless it is reached.
             at, why, text = min(self._deadlines(), default=(until, None, ""), key=lambda one: one[0])
-            if why is not None and clock.now() >= at:
+            if why is not None and now >= at:
                 self._wish.ask(why, text)
                 raise Stopped
-            if self._wish.wait(max(0.0, min(left, at - clock.now()))):  # a limit may move on meanwhile
+            if self._wish.wait(max(0.0, min(until, at) - now)):
                 raise Stopped
 
 

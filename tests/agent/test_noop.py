@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent import clock
+from agent.ending import Why
+from agent.inline import InlineJob
+from agent.logs import MemorySource
 from agent.tools import BadInput, registry
+from agent.watch import Wish
 from tests.agent.conftest import OpenSession, finished, wait_for
 from tests.agent.fake_server import FakeServer
 
@@ -40,6 +46,15 @@ def test_noop_ends_at_its_time_limit(server: FakeServer, open_session: OpenSessi
     open_session()
     report = finished(server.submit("noop", {"sleep_ms": 60_000}, timeout_s=0.2)).report
     assert (report["failure_class"], report["error"]) == ("timeout", "time limit of 0.2 s reached")
+
+
+def test_a_limit_that_is_always_ahead_ends_nothing_however_slow_the_machine_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moments = itertools.count()
+    monkeypatch.setattr(clock, "now", lambda: float(next(moments)))
+    job = InlineJob(MemorySource(), Wish(), lambda: [(clock.now() + 0.5, Why.DISK, "too much")])
+    job.pause(20.0)
 
 
 @pytest.mark.parametrize(
