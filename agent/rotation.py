@@ -88,9 +88,18 @@ def exchanged(
     fresh = identity.rotated(me, server.rotate_key())
     server.learn(fresh.api_key)
     when_learned()
-    identity.save(storage, fresh)
+    _keep(storage, fresh)
     server.use(fresh.api_key)
     return fresh
+
+
+def _keep(storage: Path, fresh: Identity) -> None:
+    """Raises OSError unless the fresh key is what the next agent would find there."""
+    try:
+        identity.save(storage, fresh)
+    except OSError:
+        if identity.look(storage) != fresh:
+            raise
 
 
 def shown(api_key: str) -> str:

@@ -140,6 +140,22 @@ def test_where_it_cant_be_stored_the_one_before_goes_on_and_it_is_tried_again(
     assert (stored(storage)["api_key"], uses) == ("gsw_fresh2", ["used"])
 
 
+def test_a_key_that_is_on_the_disk_is_used_although_the_disk_complained(
+    server: FakeServer, config: Config, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking again would end it at the server, and the next agent would find it."""
+    me = joined(config)
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.durable.sync_directory", broken)
+        mine = Server(server.url, "w-1", me.api_key)
+        rotation.exchanged(storage, me, mine)
+    assert stored(storage)["api_key"] == mine.secret == FRESH
+
+
 @pytest.mark.parametrize(
     "answer",
     [
