@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
+import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,10 +83,10 @@ def _account(name: str | None, environ: Mapping[str, str], *, is_any: bool) -> p
 
 def _refuse_without_systemd(service: Service) -> None:
     if not BOOTED.is_dir():
-        start = " ".join(service.unit().argv)
+        start = f"cd {shlex.quote(str(program.directory()))} && {shlex.join(service.unit().argv)}"
         raise Stop(
             "systemd doesn't run here, so it can't start the agent. Let whatever starts programs on this machine "
-            f"start this one, for instance a line in crontab -e: @reboot cd {program.directory()} && {start}",
+            f"start this one, for instance a line in crontab -e: @reboot {start}",
             exits.REFUSED,
         )
 

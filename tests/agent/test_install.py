@@ -221,7 +221,8 @@ def test_where_there_is_no_systemd_it_says_what_to_do(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install, "BOOTED", Path("/nowhere"))
-    with pytest.raises(Stop, match="crontab"):
+    machine.storage = machine.storage.with_name("a b")
+    with pytest.raises(Stop, match="crontab.*@reboot cd .* --storage '.*/a b'$"):
         machine.install("--user")
     assert machine.told == []
 
