@@ -222,7 +222,7 @@ def test_where_there_is_no_systemd_it_says_what_to_do(
 ) -> None:
     monkeypatch.setattr(install, "BOOTED", Path("/nowhere"))
     machine.storage = machine.storage.with_name("a b")
-    with pytest.raises(Stop, match="crontab.*@reboot cd .* --storage '.*/a b'$"):
+    with pytest.raises(Stop, match=r"crontab.*@reboot cd .* --storage '.*/a b'$"):
         machine.install("--user")
     assert machine.told == []
 
