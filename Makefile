@@ -3,6 +3,8 @@
 .PHONY: help run test test-slow check bench admin-password lock clean prepare-run prepare-test
 
 PY := .venv/bin/python
+# Files of tests side by side. The slow ones come one after the other: most of them wait for real time-outs.
+AT_ONCE ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
 TYPED := $(wildcard webapp agent garageswarm scripts benchmarks)
 
 help:
@@ -23,7 +25,7 @@ admin-password: prepare-run
 	@exec $(PY) -m webapp.standalone admin-password
 
 test: prepare-test
-	@$(PY) -m pytest -m "not slow" $(PYTEST_ARGS)
+	@$(PY) -m pytest -m "not slow" $(AT_ONCE) $(PYTEST_ARGS)
 
 test-slow: prepare-test
 	@$(PY) -m pytest -m slow $(PYTEST_ARGS)
