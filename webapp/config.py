@@ -150,9 +150,7 @@ class Settings(BaseModel):
     def _refuse_half_a_certificate(self) -> None:
         if bool(self.tls_cert) != bool(self.tls_key):
             given, missing = ("TLS_CERT", "TLS_KEY") if self.tls_cert else ("TLS_KEY", "TLS_CERT")
-            raise ValueError(
-                f"{given} needs {missing}: the certificate and its key, two files in PEM form"
-            )
+            raise ValueError(f"{given} needs {missing}: the certificate and its key, two files in PEM form")
         if self.tls and self.tls_cert:
             raise ValueError(
                 "TLS=self makes a certificate, TLS_CERT and TLS_KEY name your own: give one or the other"

@@ -19,7 +19,9 @@ def upgrade() -> None:
     op.add_column("workers", sa.Column("drain_note", sa.String(length=500), nullable=True))
     op.add_column("workers", sa.Column("rotate_requested_at", sa.BigInteger(), nullable=True))
     op.add_column("workers", sa.Column("policy", sa.JSON(), nullable=False, server_default=_OBJECT))
-    op.add_column("workers", sa.Column("has_refused", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column(
+        "workers", sa.Column("has_refused", sa.Boolean(), nullable=False, server_default=sa.false())
+    )
     op.add_column("workers", sa.Column("protocol", sa.Integer(), nullable=False, server_default="1"))
     op.add_column("workers", sa.Column("twin_seen_at", sa.BigInteger(), nullable=True))
     op.add_column("workers", sa.Column("twin_address", sa.String(length=64), nullable=True))
