@@ -108,8 +108,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Where the run was started in the background it ignores Ctrl-C, and so would every program that a test starts.
+    # A run that was started in the background ignores what a terminal says, and so would every program of a test.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     config.stash[SKIPS] = Counter()
     config.pluginmanager.register(SkipCounter(config.stash[SKIPS]))
 

@@ -235,6 +235,7 @@ class FakeServer:
             if self.lost_rotations:
                 self.lost_rotations -= 1
                 return Answer(502, "<html>Bad Gateway</html>", "text/html")
+            self.lock.notify_all()
         return Answer(
             200, {"api_key": fresh, "key_id": "fresh", "old_key_expires_at": "2026-01-01T00:00:00Z"}
         )
@@ -291,7 +292,10 @@ class FakeServer:
             told_rotation = self.wants_rotation and body["session_id"] not in self._told_rotation
             if any(answer.values()) or told_drain or told_rotation or time.monotonic() >= until:
                 break
-            self.lock.wait(until - time.monotonic())
+            # Nobody has to wait a whole poll until an agent first calls with its fresh key.
+            self.lock.wait(0.2 if self.keys - set(self.used_keys) else until - time.monotonic())
+            if self.keys - set(self.used_keys):
+                until = 0.0
         if self.is_pending:
             return problem(403, "urn:garageswarm:error:worker-pending")
         if self.wants_rotation:

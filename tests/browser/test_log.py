@@ -275,10 +275,11 @@ def test_following_stops_on_reading_upwards_and_goes_on_at_the_end(visits: Visit
 def test_a_line_without_its_end_is_shown_as_it_grows(visits: Visits, stack: Stack) -> None:
     wait, gate = tasks.waiting_script(stack, "partial")
     page = visits.page("viewer")
-    tasks.open_task(page, stack.submit(f"printf 'half a'; {wait}; echo ' line'"))
-    expect(page.locator("#log-partial")).to_contain_text("half a")
+    tasks.open_task(page, stack.submit(f"printf 'half a:'; {wait}; echo ' line'"))
+    # With a letter at its end it would be held back now and then: a secret could begin with it.
+    expect(page.locator("#log-partial")).to_contain_text("half a:")
     Path(gate).touch()
-    expect(page.locator("#L1")).to_contain_text("half a line")
+    expect(page.locator("#L1")).to_contain_text("half a: line")
     expect(page.locator("#log-partial")).to_be_hidden()
 
 
