@@ -200,6 +200,7 @@ def test_a_repeated_id_is_answered_and_not_acted_on_again(agent: Agent) -> None:
         '{"type": "heartbeat"}',
         '{"id": "1"}',
         '{"type": "dance", "id": "1"}',
+        '{"type": "heartbeat", "id": "1", "session_id": "s", "boot_id": "\\u0000"}',
         "x" * 5000,
     ],
 )

@@ -71,7 +71,7 @@ def read_json(limit: int | None = None) -> dict[str, Any]:
         raise WrongType(
             f"This route takes JSON, not {request.mimetype[:80]}: send Content-Type: application/json."
         )
-    value = _decode(read_bytes(limit))
+    value = decoded(read_bytes(limit))
     if not isinstance(value, dict):
         raise Invalid("The body must be a JSON object.")
     _refuse_deep(value)
@@ -96,7 +96,8 @@ def _too_large(most: int | None) -> TooLarge:
     return TooLarge(f"The body is larger than the {most} bytes that this route takes. Send less.")
 
 
-def _decode(raw: bytes) -> Any:
+def decoded(raw: bytes) -> Any:
+    """JSON that can be stored, from a request or a socket. Raises Invalid."""
     try:
         value = json.loads(raw.decode(), parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:

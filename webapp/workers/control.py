@@ -18,8 +18,9 @@ from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import clock
+from webapp.api.body import decoded
 from webapp.database import new_id, release
-from webapp.errors import GarageError, invalid_from
+from webapp.errors import GarageError, Invalid, invalid_from
 from webapp.live.bus import bus, worker_topic
 from webapp.live.socket import REPLACED, RESTARTING, SESSION_ENDED, Connection, WebSocket
 from webapp.workers import identify, presence, sync, twins
@@ -70,10 +71,10 @@ class Control(Connection):
         self._heard_at = clock.monotonic()
         presence.seen(self.caller.worker_id, self.caller.address)
         try:
-            message = json.loads(frame)
+            message = decoded(frame.encode())
             kind, message_id = str(message["type"]), str(message["id"])[:64]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            self._refuse("", "A message is a JSON object with type and id.")
+        except (Invalid, ValueError, TypeError, KeyError):
+            self._refuse("", "A message is a JSON object with type and id, without NUL characters.")
             return
         if kind == "heartbeat":
             self._heartbeat(message, message_id)
