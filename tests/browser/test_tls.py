@@ -54,6 +54,7 @@ def test_a_page_lives_over_tls_with_a_certificate_of_our_own(
         page = new_visits(People(stack)).page("admin", ignore_https_errors=True)
         watch_a_task_run(page, stack, stack.url)
         assert f"--pin {stack.fingerprint}" in pasted_line(page)
+        page.close()  # before its server: it would complain of that
 
 
 def test_behind_nginx_an_agent_joins_works_and_has_its_socket_and_pages_live(
@@ -71,6 +72,7 @@ def test_behind_nginx_an_agent_joins_works_and_has_its_socket_and_pages_live(
         page = new_visits(People(stack)).page("admin", url=url, ignore_https_errors=True)
         watch_a_task_run(page, stack, url)
         assert pasted_line(page).endswith(f"--server {url}")
+        page.close()
         assert "[error]" not in (tmp_path / "nginx" / "error.log").read_text()
 
 
