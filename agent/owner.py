@@ -41,7 +41,7 @@ class Owner:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._lock = threading.Lock()
-        self._places = [config.policy] if config.policy else [SYSTEM, config.storage / FILE]
+        self._places = places(config.storage, config.policy)
         self._seen = self._state()
         self._policy = self._read(self._seen)
 
@@ -107,6 +107,11 @@ class Owner:
         except OSError as error:
             raise BadConfig(f"run_as: {error.filename}: {error.strerror or error}") from error
         return found
+
+
+def places(storage: Path, given: Path | None) -> list[Path]:
+    """Where the owner's file may be; the first that is there counts."""
+    return [given] if given else [SYSTEM, storage / FILE]
 
 
 def read(path: Path) -> tuple[Policy, str]:

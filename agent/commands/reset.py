@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent import config, diary, exits, held, identity, lock, program
+from agent import config, diary, exits, held, identity, lock, program, rotation
 from agent.commands.status import said_of_task
 from agent.errors import BadConfig, Stop
 from agent.held import Held
@@ -87,7 +87,7 @@ def _forget(storage: Path, left: list[Held]) -> None:
     """Tasks first: what another worker must never report, or send the log of, is gone before there can be one."""
     for one in left:
         one.forget(storage)
-    for name in (identity.FILE, diary.FILE):
+    for name in (identity.FILE, diary.FILE, rotation.WISH):
         (storage / name).unlink(missing_ok=True)
 
 

@@ -104,7 +104,7 @@ def _probed() -> Facts:
 def _policy(storage: Path, environ: Mapping[str, str]) -> Facts:
     """What the owner's file says now, while no agent holds to it."""
     given = environ.get("AGENT_POLICY")
-    places = [Path(given).expanduser()] if given else [owner.SYSTEM, storage / owner.FILE]
+    places = owner.places(storage, Path(given).expanduser() if given else None)
     path = next((path for path in places if given or path.exists()), None)
     if path is None:
         return {}

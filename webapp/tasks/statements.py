@@ -258,32 +258,14 @@ END_TASK = (
         summary=bindparam("summary"),
     )
 )
-QUEUE_AGAIN = (
+_BACK_IN_THE_QUEUE = (
     update(tasks)
     .where(*_THE_CURRENT, tasks.c.status.in_(sources("queued")))
-    .values(
-        status="queued",
-        attempt_id=None,
-        worker_id=None,
-        started_at=None,
-        not_before=bindparam("retry_at"),
-        progress=None,
-        summary=bindparam("summary"),
-    )
+    .values(status="queued", attempt_id=None, worker_id=None, started_at=None, progress=None)
 )
+QUEUE_AGAIN = _BACK_IN_THE_QUEUE.values(not_before=bindparam("retry_at"), summary=bindparam("summary"))
 # An offer given back: neither the attempt nor its number was used up. The task keeps its place in the queue.
-RELEASE = (
-    update(tasks)
-    .where(*_THE_CURRENT, tasks.c.status.in_(sources("queued")))
-    .values(
-        status="queued",
-        attempt_id=None,
-        worker_id=None,
-        started_at=None,
-        progress=None,
-        attempts_made=tasks.c.attempts_made - 1,
-    )
-)
+RELEASE = _BACK_IN_THE_QUEUE.values(attempts_made=tasks.c.attempts_made - 1)
 FORGET_ATTEMPT = delete(attempts).where(
     attempts.c.id == bindparam("of_attempt_id"), attempts.c.ended_at.is_(None)
 )
