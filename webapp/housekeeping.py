@@ -92,6 +92,7 @@ class Housekeeper:
         while not bus.stopping.wait(TICK_S):
             self.step()
         self._do(Job("presence", 0, presence.save))
+        self._do(Job("leadership", 0, lambda: leadership.of_this_process().resign()))
 
     def _end_lost(self, settings: Settings) -> None:
         """After a restart or an outage agents get their chance first: one full lease."""

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 KEY = 0x6761726167  # "garag": any number that no other program on this database uses
 _TAKE = text("SELECT pg_try_advisory_lock(:key)")
+_RELEASE = text("SELECT pg_advisory_unlock(:key)")
 _LOOK = text("SELECT 1")
 
 
@@ -33,7 +34,7 @@ class Leadership:
         try:
             return self._still_held() or self._take()
         except SQLAlchemyError:
-            self.resign()
+            self._drop()
             raise
 
     def _still_held(self) -> bool:
@@ -52,7 +53,18 @@ class Leadership:
         return False
 
     def resign(self) -> None:
-        """Give the lead to whoever asks next. The connection isn't used again: with it goes the lock."""
+        """Give the lead to whoever asks next. It is theirs when this returns: a connection that is only closed keeps its lock
+        until the database notices. Without a database nothing needs to be given."""
+        if self._connection is None:
+            return
+        try:
+            self._connection.execute(_RELEASE, {"key": KEY})
+        except SQLAlchemyError:
+            log.info("the lead goes with its connection, which is broken")
+        self._drop()
+
+    def _drop(self) -> None:
+        """The connection isn't used again: with it goes the lock."""
         if self._connection is not None:
             self._connection.invalidate()
             self._connection.close()

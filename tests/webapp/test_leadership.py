@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from webapp import create_app, leadership
 from webapp.config import Settings
 from webapp.extensions import db
 from webapp.housekeeping import Housekeeper
+from webapp.live.bus import bus
 
 # On SQLite the lock on the instance folder keeps a second server out.
 on_postgresql = pytest.mark.parametrize("new_settings", ["postgresql"], indirect=True)
@@ -64,6 +66,18 @@ def test_the_second_one_decides_nothing(world: World, second: Flask) -> None:
     later(3600)
     other.step()
     assert world.task(offer["task_id"])["status"] == "running"
+
+
+@on_postgresql
+def test_a_server_that_stops_hands_the_lead_over(
+    world: World, second: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert leads(world.app)
+    stopping = threading.Event()
+    stopping.set()
+    monkeypatch.setattr(bus, "stopping", stopping)
+    Housekeeper(world.app).run()
+    assert leads(second)
 
 
 @on_postgresql
