@@ -53,8 +53,8 @@ class Leadership:
         return False
 
     def resign(self) -> None:
-        """Give the lead to whoever asks next. It is theirs when this returns: a connection that is only closed keeps its lock
-        until the database notices. Without a database nothing needs to be given."""
+        """Give the lead to whoever asks next, who can have it when this returns: a connection that is only closed keeps its
+        lock until the database notices. Without a database nothing needs to be given."""
         if self._connection is None:
             return
         try:
