@@ -32,6 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         instance,
         journal,
         live,
+        projects,
         routing,
         security,
         tasks,
@@ -64,11 +65,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     limiter.init_app(app)
     sock.init_app(app)
 
-    live.init_app(app)
-    auth.init_app(app)
-    workers.init_app(app)
-    tasks.init_app(app)
-    api.init_app(app)
-    templating.init_app(app)
-    cli.init_app(app)
+    for part in (live, auth, workers, tasks, projects, api, templating, cli):
+        part.init_app(app)
     return app

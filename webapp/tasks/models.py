@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from webapp import clock
 from webapp.database import EncryptedText, UtcDateTime, new_id
 from webapp.extensions import Base
-from webapp.tasks.rules import AttemptStatus, TaskStatus
+from webapp.tasks.rules import AttemptStatus, ProjectUse, TaskStatus
 from webapp.workers.models import Worker
 from webapp.workers.rules import SlotClass
 
@@ -34,6 +34,9 @@ class Placement(Base):
     slot_class: Mapped[SlotClass] = mapped_column(String(16), default="task")
     # Named locks that are taken with the claim and given back at the attempt's end; sorted.
     locks: Mapped[list[str]] = mapped_column(JSON, default=list)
+    # The project that it works in: only where that is checked out, and one at a time unless it only reads.
+    project_id: Mapped[str | None] = mapped_column(String(36))
+    project_use: Mapped[ProjectUse] = mapped_column(String(16), default="")
 
 
 class PlacementLock(Base):
@@ -88,6 +91,13 @@ class Task(Base):
         Index("ix_tasks_worker", "worker_id", "id"),
         Index("ix_tasks_ended", "organisation_id", "ended_at"),
         Index("ix_tasks_worker_ended", "worker_id", "ended_at"),
+        Index(
+            "ix_tasks_project",
+            "project_id",
+            "id",
+            sqlite_where=text("project_id IS NOT NULL"),
+            postgresql_where=text("project_id IS NOT NULL"),
+        ),
         # What failed lately, however much else has ended since.
         Index(
             "ix_tasks_failed",

@@ -35,6 +35,8 @@ def ensure(wanted: Wanted) -> str:
                             by_admin=wanted.by_admin,
                             slot_class=wanted.slot_class,
                             locks=list(wanted.locks),
+                            project_id=wanted.project_id,
+                            project_use=wanted.project_use,
                         )
                     )
                     for name in wanted.locks:
@@ -67,6 +69,8 @@ def wanted(placement_id: str) -> Wanted:
         row.by_admin,
         row.slot_class,
         tuple(row.locks),
+        row.project_id,
+        row.project_use,
     )
 
 

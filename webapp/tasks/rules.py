@@ -12,6 +12,9 @@ from typing import Any, Literal, cast
 TaskStatus = Literal["queued", "assigned", "running", "completed", "failed", "cancelled"]
 AttemptStatus = Literal["assigned", "running", "completed", "failed", "cancelled"]
 Outcome = Literal["completed", "failed", "cancelled"]
+# How a task uses its project's checkout. Any number that read, or one that writes; one that places it (clone, pull,
+# delete) doesn't need it to be there.
+ProjectUse = Literal["", "reads", "writes", "places"]
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 ACTIVE = ("queued", "assigned", "running")
@@ -130,11 +133,15 @@ class Wanted:
     by_admin: bool
     slot_class: str = "task"
     locks: tuple[str, ...] = ()  # sorted
+    project_id: str | None = None
+    project_use: ProjectUse = ""
 
     @property
     def id(self) -> str:
         asked = [self.organisation_id, self.tool, sorted(self.labels.items()), self.worker_id, self.by_admin]
-        facts = [*asked, self.slot_class, self.locks]
+        facts: list[object] = [*asked, self.slot_class, self.locks]
+        if self.project_id:  # without one the id is as it was before there were any
+            facts += [self.project_id, self.project_use]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
