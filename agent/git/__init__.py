@@ -1,0 +1,31 @@
+"""Git for the agent: a program of its own, which the tool `git` starts as the process of its task.
+
+It needs nothing but this package and the standard library, so that it is light to start and can be handed to another
+account. What the two say to each other lies in files of one folder, `<dir>`, which belongs to the account that runs it:
+
+`git.pyz`, `git.json` — written by `prepare()`, which returns the argv that starts it. `git.json` is gone once it was
+read: it holds the secret.
+
+    {operation: clone|pull|status|delete|branches, url, ref_kind: default|branch|tag|commit, ref, depth: int|null,
+     single_branch, submodules, lfs, force: bool, credential: {kind: token|ssh, username, secret}|null,
+     host_keys: [line of known_hosts], schemes: ["https", "ssh", ...],
+     path: "owner_name" (not for branches), attempt_id, running: [attempt ids of other git tasks that this agent has now],
+     projects: "/absolute/root", mirrors: "/absolute/root", search: PATH where programs are looked for,
+     disk_floor_bytes: int, mirrors_bytes: int (0: no limit)}
+
+    Everything but operation, url, schemes, attempt_id, projects and mirrors may be left out. Unknown names are left alone.
+
+`progress.json` — replaced whole, at most every half second: `{stage, step, step_id, progress: 0-100 | null, message}`.
+
+`facts.json` — written once, just before it ends; not there after a crash or SIGKILL. Always:
+
+    {operation, success: bool, message: one line for people, failure_class: "disk_low"|null}
+
+    `branches` adds `branches: [{name, commit}], tags: [{name, commit}], default: name|null`. All others add what is known
+    of: `local_path, usable: bool, branch, commit, subject, author, committed_at, ahead, behind, dirty, dirty_count,
+    unpushed, unpushed_count, branches, commits, default_branch, size, mirror_bytes, host_keys, refused: "dirty"|"unpushed"`.
+    `usable` false: there is no checkout at `local_path` that a task could work in (a delete that was done, too).
+
+stdout and stderr — the log, whole lines. Exit code: 0 done; 1 failed, `facts.json` says why; 2 `git.json` can't be used;
+3 the disk is low; 143 ended by SIGTERM. SIGTERM ends git and removes what is half done.
+"""
