@@ -4,7 +4,7 @@
 set -u
 
 # One word to add here, and one line in each function below.
-PACKAGES="postgresql chromium git nginx curl systemd fonts-dejavu-core"
+PACKAGES="postgresql chromium git nginx curl systemd fonts-dejavu-core openssh-server git-lfs"
 
 is_there() {
     case $1 in
@@ -14,6 +14,8 @@ is_there() {
         nginx) command -v nginx || ls /usr/sbin/nginx ;;
         curl) command -v curl ;;
         systemd) command -v systemd-analyze ;;
+        openssh-server) command -v sshd || ls /usr/sbin/sshd ;;
+        git-lfs) command -v git-lfs ;;
         fonts-dejavu-core) ! command -v apt-get || ls /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ;;
     esac >/dev/null 2>&1
 }
@@ -26,6 +28,8 @@ skipped_without() {
         nginx) echo "the tests of a server behind a reverse proxy" ;;
         curl) echo "the test that pastes the lines of the page about the API" ;;
         systemd) echo "the tests of the agent's systemd unit" ;;
+        openssh-server) echo "the tests of projects that are cloned over ssh" ;;
+        git-lfs) echo "the tests of projects with large files (git LFS)" ;;
         fonts-dejavu-core) echo "nothing, but letters may be missing in screenshots" ;;
     esac
 }
@@ -57,9 +61,9 @@ case " $missing " in *" postgresql "*)
     fi ;;
 esac
 
-# Nor did anybody ask for an nginx that listens on port 80, now or after the next boot.
+# Nor did anybody ask for an nginx that listens on port 80, or an sshd on port 22, now or after the next boot.
 own_policy=""
-case " $missing " in *" nginx "*)
+case " $missing " in *" nginx "*|*" openssh-server "*)
     if [ ! -e /usr/sbin/policy-rc.d ]; then
         own_policy=/usr/sbin/policy-rc.d
         printf '#!/bin/sh\nexit 101\n' >"$own_policy"
@@ -79,4 +83,5 @@ done
 [ -z "$own_setting" ] || rm -f "$own_setting"
 [ -z "$own_policy" ] || rm -f "$own_policy"
 case " $missing " in *" nginx "*) update-rc.d nginx disable >/dev/null 2>&1 || true ;; esac
+case " $missing " in *" openssh-server "*) update-rc.d ssh disable >/dev/null 2>&1 || true ;; esac
 exit 0

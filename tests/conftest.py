@@ -15,12 +15,14 @@ import pytest_timeout
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests import services
+from tests.git.http_remote import HttpRemote
+from tests.git.ssh_remote import SshRemote
 from tests.services import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent
 SKIPS = pytest.StashKey[Counter[str]]()
 # These start whole programs, which takes a busy machine a while; the others have what pyproject.toml gives them.
-START_PROGRAMS = {"agent", "browser", "contract", "end_to_end", "faults", "static"}
+START_PROGRAMS = {"agent", "browser", "contract", "end_to_end", "faults", "git", "static"}
 PROGRAMS_TIMEOUT_S = 180
 # Two busy cores run the browser, the server and the agent.
 EXPECT_WITHIN_MS = 20_000
@@ -53,6 +55,20 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(**services.chromium_options())
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def http_remote(tmp_path: Path) -> Iterator[HttpRemote]:
+    """A git server over http of the test's own; nobody is asked for a password until the test says so."""
+    with HttpRemote(tmp_path / "http-remote") as remote:
+        yield remote
+
+
+@pytest.fixture
+def ssh_remote(tmp_path: Path) -> Iterator[SshRemote]:
+    """A git server over ssh of the test's own, with one key that opens it."""
+    with SshRemote(tmp_path / "ssh-remote") as remote:
+        yield remote
 
 
 def allowed_skips(document: Path = ROOT / "docs" / "testing.md") -> set[str]:

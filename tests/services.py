@@ -33,6 +33,8 @@ PACKAGES = {
     "git": "git",
     "nginx": "nginx",
     "curl": "curl",
+    "sshd": "openssh-server",
+    "git-lfs": "git-lfs",
 }
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 CHROMIUM_SWITCHES = (
@@ -57,6 +59,8 @@ def missing() -> list[str]:
         "git": shutil.which("git"),
         "nginx": nginx_path(),
         "curl": shutil.which("curl"),
+        "sshd": sshd_path(),
+        "git-lfs": shutil.which("git-lfs"),
     }
     return [name for name in PACKAGES if found[name] is None]
 
@@ -70,6 +74,11 @@ def need(name: str) -> None:
 def nginx_path() -> str | None:
     """Debian keeps it where only root looks."""
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+
+def sshd_path() -> str | None:
+    """The same; and it starts only by its whole path."""
+    return shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
 
 
 # ---- Chromium ----------------------------------------------------------------------------------------------
