@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from webapp import clock
 from webapp.database import EncryptedText, UtcDateTime, new_id
 from webapp.extensions import Base
-from webapp.projects.rules import CheckoutStatus, CredentialKind, RefKind
+from webapp.projects.rules import CheckoutEnd, CheckoutStatus, CredentialKind, RefKind
 from webapp.workers.models import Worker
 
 
@@ -65,6 +65,8 @@ class Checkout(Base):
     status: Mapped[CheckoutStatus] = mapped_column(String(16), default="pending")
     # The git operation that runs, or the last one that did; what it said when it failed.
     task_id: Mapped[str | None] = mapped_column(String(36))
+    # What it becomes when that task ends and has said nothing else; None: nothing, it has said it.
+    ends_as: Mapped[CheckoutEnd | None] = mapped_column(String(16))
     error: Mapped[str | None] = mapped_column(String(1000))
 
     local_path: Mapped[str | None] = mapped_column(String(4096))
@@ -130,6 +132,10 @@ class HostKey(Base):
     worker_id: Mapped[str | None] = mapped_column(String(36))
     worker_name: Mapped[str] = mapped_column(String(255))
     first_seen_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now)
+    # Another key that a worker found there later: told to people, never used.
+    other_fingerprint: Mapped[str | None] = mapped_column(String(64))
+    other_seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    other_seen_by: Mapped[str | None] = mapped_column(String(255))
 
 
 class Webhook(Base):

@@ -82,6 +82,7 @@ def upgrade() -> None:
         sa.Column("worker_id", sa.String(length=36), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("task_id", sa.String(length=36), nullable=True),
+        sa.Column("ends_as", sa.String(length=16), nullable=True),
         sa.Column("error", sa.String(length=1000), nullable=True),
         sa.Column("local_path", sa.String(length=4096), nullable=True),
         sa.Column("branch", sa.String(length=255), nullable=True),
@@ -120,6 +121,9 @@ def upgrade() -> None:
         sa.Column("worker_id", sa.String(length=36), nullable=True),
         sa.Column("worker_name", sa.String(length=255), nullable=False),
         sa.Column("first_seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("other_fingerprint", sa.String(length=64), nullable=True),
+        sa.Column("other_seen_at", sa.BigInteger(), nullable=True),
+        sa.Column("other_seen_by", sa.String(length=255), nullable=True),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisations.id"]),
         sa.PrimaryKeyConstraint("organisation_id", "host", "key_type"),
     )

@@ -1,0 +1,168 @@
+"""ssh servers' keys: pinned by whoever comes first, never replaced by what a worker says later, forgotten by admins."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.world import WorkerOf, World, at_once
+from webapp.database import release
+from webapp.extensions import db
+from webapp.projects import host_keys, hosts, ssh_keys
+from webapp.workers.models import Worker
+
+URL = "ssh://git@git.example/acme/engine.git"
+OFF_PORT = "ssh://git@git.example:2222/acme/engine.git"
+
+
+def public(key: Any = None) -> str:
+    """`type base64` of a new key."""
+    key = key or ed25519.Ed25519PrivateKey.generate()
+    return str(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode())
+
+
+def learn(world: World, worker: WorkerOf, *lines: str, url: str = URL) -> list[str]:
+    with world.app.app_context():
+        found = host_keys.learn(world.organisation_id, url, lines, db.session.get_one(Worker, worker.id))
+        release()
+    return found
+
+
+def lines(world: World, url: str = URL, organisation_id: str | None = None) -> list[str]:
+    with world.app.app_context():
+        found = host_keys.lines_for(organisation_id or world.organisation_id, url)
+        release()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "name"),
+    [
+        ("https://github.com/a/b.git", "github.com", ""),
+        ("https://GitHub.com:443/a/b", "github.com", ""),
+        ("https://git.example:8443/a", "git.example:8443", ""),
+        ("https://token@git.example/a", "git.example", ""),
+        ("http://git.example/a", "git.example:80", ""),
+        ("http://127.0.0.1:5000/a", "127.0.0.1:5000", ""),
+        ("ssh://git@git.example/a", "git.example", "git.example"),
+        ("ssh://git@git.example:22/a", "git.example", "git.example"),
+        ("ssh://git@git.example:2222/a", "git.example:2222", "[git.example]:2222"),
+        ("git@git.example:a/b.git", "git.example", "git.example"),
+        ("git.example:a/b.git", "git.example", "git.example"),
+        ("ssh://git@[2001:db8::1]/a", "[2001:db8::1]", "2001:db8::1"),
+        ("ssh://git@[2001:db8::1]:2222/a", "[2001:db8::1]:2222", "[2001:db8::1]:2222"),
+        ("https://git.example:99999/a", "", ""),
+        ("https:///a", "", ""),
+        ("/srv/git/a", "", ""),
+        ("file:///srv/git/a", "", ""),
+        ("ssh://-oProxyCommand=x/a", "", ""),
+        ("ssh://a b/c", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_a_host_is_read_from_a_url(url: str, host: str, name: str) -> None:
+    assert (hosts.host_of(url), hosts.known_hosts_name(url)) == (host, name)
+
+
+def test_a_key_is_pinned_by_the_first_worker_and_shown_as_ssh_keygen_does(
+    world: World, tmp_path: Path
+) -> None:
+    keys = [
+        public(),
+        public(rsa.generate_private_key(65537, 2048)),
+        public(ec.generate_private_key(ec.SECP256R1())),
+    ]
+    found = [f"git.example {key}" for key in keys]
+    assert learn(world, world.worker(), *found) == []
+    assert sorted(lines(world)) == sorted(found)
+    assert lines(world, OFF_PORT) == [], "another port is another server"
+    assert lines(world, "https://git.example/acme/engine.git") == []
+    assert lines(world, URL, world.other_organisation()) == []
+    (tmp_path / "known_hosts").write_text("\n".join(found) + "\n")
+    said = subprocess.run(
+        ["ssh-keygen", "-lf", tmp_path / "known_hosts"], capture_output=True, text=True, check=True
+    ).stdout
+    for row in world.rows("host_keys"):
+        assert row["fingerprint"] in said
+        assert row["worker_name"] == "lab-01"
+    assert len(world.audited("host-key.pin")) == 3
+
+
+def test_said_again_it_changes_nothing(world: World) -> None:
+    worker, line = world.worker(), f"git.example {public()}"
+    learn(world, worker, line)
+    with world.unchanged():
+        assert learn(world, worker, line) == []
+
+
+def test_a_different_key_later_is_told_and_never_stored(world: World) -> None:
+    line = f"git.example {public()}"
+    learn(world, world.worker(), line)
+    other, of_another_kind = public(), public(ec.generate_private_key(ec.SECP256R1()))
+    second = world.worker("lab-02")
+    for key in (other, of_another_kind):
+        [fingerprint] = learn(world, second, f"git.example {key}")
+        assert fingerprint == ssh_keys.read_host_line(f"h {key}").fingerprint
+        [row] = world.rows("host_keys")
+        assert (row["other_fingerprint"], row["other_seen_by"]) == (fingerprint, "lab-02")
+        assert lines(world) == [line]
+    learn(world, second, f"git.example {of_another_kind}")
+    assert len(world.audited("host-key.refuse")) == 2, "the same again is no news"
+
+
+def test_of_two_workers_that_come_first_at_once_one_pins(world: World) -> None:
+    first, second = world.worker("lab-01"), world.worker("lab-02")
+    keys = [public(), public(ec.generate_private_key(ec.SECP256R1()))]
+    found = at_once(
+        lambda: learn(world, first, f"git.example {keys[0]}"),
+        lambda: learn(world, second, f"git.example {keys[1]}"),
+    )
+    assert sorted(map(len, found)) == [0, 1]
+    assert len(world.rows("host_keys")) == 1
+
+
+def strange_lines() -> list[str]:
+    key_type, text = public().split()
+    blob = base64.b64decode(text)
+    return [
+        f"other.example {key_type} {text}",
+        f"[git.example]:2222 {key_type} {text}",
+        f"git.example,10.0.0.1 {key_type} {text}",
+        f"*.example {key_type} {text}",
+        f"@cert-authority git.example {key_type} {text}",
+        f"|1|c2FsdA==|aGFzaA== {key_type} {text}",
+        f"git.example {key_type} {text} comment",
+        f"git.example  {key_type} {text}",
+        f"git.example ssh-rsa {text}",
+        f"git.example ssh-dss {text}",
+        f"git.example ssh-ed25519-cert-v01@openssh.com {text}",
+        f"git.example {key_type} {text}\ngit.example {key_type} {text}",
+        f"git.example {key_type} {text[:-8]}",
+        f"git.example {key_type} {base64.b64encode(blob + b'more').decode()}",
+        f"git.example {key_type} {text[:10]}\u00e9{text[10:]}",
+        f"git.example {key_type} !!!!",
+        f"git.example {key_type} " + "A" * 5000,
+        f"git.example {key_type}",
+        "# a comment",
+        "",
+        "\x00",
+    ]
+
+
+@pytest.mark.parametrize("line", strange_lines())
+def test_what_isnt_a_plain_line_about_this_host_pins_nothing(world: World, line: str) -> None:
+    worker = world.worker()
+    with world.unchanged():
+        assert learn(world, worker, line) == []
+
+
+def test_a_worker_pins_nothing_for_a_url_without_ssh(world: World) -> None:
+    worker = world.worker()
+    with world.unchanged():
+        learn(world, worker, f"git.example {public()}", url="https://git.example/acme/engine.git")
