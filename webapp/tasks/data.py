@@ -1,6 +1,7 @@
 """What an agent gets to run a task."""
 
 import json
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -9,20 +10,31 @@ from sqlalchemy import Row
 from webapp import clock, security
 from webapp.api import PREFIX
 from webapp.auth.models import Organisation
+from webapp.errors import Conflict
 from webapp.extensions import db
+from webapp.tasks import service
 from webapp.workers.answers import Offer, TaskData
 
 # What fits in an offer; more is fetched from `data_url`.
 RIDES_ALONG = 64 * 1024
 
+# Filled by create_app with what higher domains know of a task and never store with it: takes the task as
+# `statements.OFFERED`, returns `{"input": {…}, "project": {…}}` or parts of that. Called for tasks of a project, and of
+# tools that a domain has for itself. May raise CannotRun.
+additions: list[Callable[[Row[Any]], Mapping[str, Any]]] = []
+
+
+class CannotRun(Conflict):
+    """What this task needs isn't there any more."""
+
 
 def task_data(task: Row[Any]) -> TaskData:
     """The answer of `GET /agents/tasks/{id}/data`, from `statements.OFFERED`. Secret inputs are here and nowhere else.
 
-    Raises KeyMissing where they can't be decrypted.
+    Raises KeyMissing where they can't be decrypted, and CannotRun.
     """
     secret = json.loads(security.keyring().decrypt(task.secret_input)) if task.secret_input else {}
-    return {
+    data: TaskData = {
         "task": {
             "id": task.id,
             "attempt_id": task.attempt_id,
@@ -37,6 +49,17 @@ def task_data(task: Row[Any]) -> TaskData:
             "created_at": clock.wire(task.created_at),
         }
     }
+    if task.project_id or task.tool in service.makers:
+        _add(data, task)
+    return data
+
+
+def _add(data: TaskData, task: Row[Any]) -> None:
+    for addition in additions:
+        more = addition(task)
+        data["task"]["input"] |= more.get("input", {})
+        if "project" in more:
+            data["project"] = more["project"]
 
 
 def offer(task: Row[Any]) -> Offer:

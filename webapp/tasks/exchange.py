@@ -13,7 +13,7 @@ from webapp.database import run, transaction
 from webapp.live.bus import bus, task_topic
 from webapp.security import KeyMissing
 from webapp.tasks import placements, queue, refusals, reports, statements
-from webapp.tasks.data import offer
+from webapp.tasks.data import CannotRun, offer
 from webapp.tasks.ending import Ending, end_attempt
 from webapp.tasks.queue import Held
 from webapp.tasks.reports import Arrived
@@ -96,10 +96,11 @@ def _end_unstarted(lost: Sequence[Held]) -> None:
 
 
 def _offer_or_fail(task: Row[Any]) -> Offer | None:
-    """The offer; None when a key is missing for its secrets: then this task fails, and the others go on."""
+    """The offer; None when a key is missing for its secrets, or something else that it needs: then this task fails, and
+    the others go on."""
     try:
         return offer(task)
-    except KeyMissing as error:
+    except (KeyMissing, CannotRun) as error:
         attempt = run(statements.REPORTED_LOCKED, attempt_id=task.attempt_id).one()
         end_attempt(attempt, Ending("failed", "agent_error", error.detail))
         return None

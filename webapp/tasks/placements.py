@@ -1,5 +1,6 @@
 """What the queued tasks ask for, and which worker can give it."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from sqlalchemy import insert
@@ -12,6 +13,15 @@ from webapp.tasks.models import Placement, PlacementLock
 from webapp.tasks.rules import Offered, Wanted, mismatches
 from webapp.workers.caller import Caller
 from webapp.workers.models import Worker
+
+
+# Filled by create_app with the domain that knows where projects are: the ids of those that this worker has checked out
+# and ready.
+def nothing(worker_id: str) -> frozenset[str]:
+    return frozenset()
+
+
+checkouts_of: Callable[[str], frozenset[str]] = nothing
 
 # Placements that are known to be stored: they never change and are never removed.
 _stored: set[str] = set()

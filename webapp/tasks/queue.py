@@ -1,6 +1,6 @@
 """The queue's verbs for workers: claim, start, renew."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +17,9 @@ from webapp.tasks.rules import Offered, Room, Wanted
 from webapp.workers.caller import Caller, refuse_status
 
 RENEW_BELOW = 0.9
+
+# Filled by create_app with what higher domains do when a task of a project has begun, in the same transaction.
+after_start: list[Callable[[str], None]] = []
 
 # An attempt that a worker holds: attempt_id, task_id, status, created_at, lease_expires_at, cancel_requested_at.
 Held = Row[Any]
@@ -135,6 +138,9 @@ def start(task_id: str, attempt_id: str) -> None:
         run(statements.START_ATTEMPT, attempt_id=attempt_id, at=at)
         event = TaskStarted(task_id, task.name, task.attempts_made)
         events.record([event], task.organisation_id, task.project_id)
+        if task.project_id:
+            for hook in after_start:
+                hook(task_id)
 
 
 def has_aged(lease_expires_at: datetime, lease_s: float) -> bool:

@@ -24,6 +24,7 @@ from webapp.tasks.rules import (
     RETRY_ON_BY_DEFAULT,
     FailureClass,
     Outcome,
+    ProjectUse,
     RetryCause,
     TaskStatus,
 )
@@ -63,7 +64,10 @@ class Submission(Body):
     name: Annotated[
         str, Field(max_length=255, description="Left out: what it runs"), AfterValidator(one_line)
     ] = ""
-    project_id: None = None
+    project_id: Id | None = Field(None, description="Runs in this project, on a worker that has it")
+    project_reads_only: bool = Field(
+        False, description="Changes nothing in the project: runs beside others that only read it"
+    )
     worker_id: Id | None = Field(None, description="Only this worker may take it")
     labels: Annotated[dict[str, str | None], AfterValidator(_labels)] = Field(
         default_factory=dict, description="What a worker must have; null: with any value"
@@ -91,6 +95,18 @@ class Submission(Body):
     @classmethod
     def _each_lock_once(cls, value: list[str]) -> list[str]:
         return sorted(set(value))
+
+    @model_validator(mode="after")
+    def _reads_a_project(self) -> Self:
+        if self.project_reads_only and not self.project_id:
+            raise ValueError("project_reads_only needs a project_id: say which project it reads")
+        return self
+
+    @property
+    def project_use(self) -> ProjectUse:
+        if not self.project_id:
+            return ""
+        return "reads" if self.project_reads_only else "writes"
 
 
 class Changes(Body):

@@ -1,6 +1,8 @@
 """Submit, cancel and retry tasks."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -20,37 +22,66 @@ from webapp.tasks import placements
 from webapp.tasks.dispatch import wake_one
 from webapp.tasks.ending import Ending, end_queued
 from webapp.tasks.models import Task
-from webapp.tasks.rules import TERMINAL, Wanted, default_name, split_secrets
+from webapp.tasks.rules import TERMINAL, ProjectUse, Wanted, default_name, split_secrets
 from webapp.tasks.schemas import Submission
 from webapp.workers import tools
 from webapp.workers.models import Worker
 
 INPUT_BYTES = 512 * 1024
 _NEW_TASK = insert(table_of(Task))
+# Of a Submission: in its placement, or under other names.
+_STORED_OTHERWISE = {"input", "labels", "worker_id", "locks", "name", "project_reads_only"}
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A domain that has a tool for itself: only it makes such tasks. `instead`: what else to call, in words.
+
+    `again` runs one of them again, as somebody, and returns the new task's id.
+    """
+
+    instead: str
+    again: Callable[[Actor, Task], str]
+
+
+# Filled by create_app, by the name of the tool.
+makers: dict[str, Maker] = {}
+
+
+# Filled by create_app with the domain that knows of projects. Raises Invalid where the actor has no such project.
+def no_projects(actor: Actor, project_id: str) -> None:
+    raise Invalid("There is no such project here.", "project_id")
+
+
+check_project: Callable[[Actor, str], None] = no_projects
 
 
 def submit(actor: Actor, wish: Submission, retry_of: str | None = None) -> str:
     """Store a task (P1: once this has returned, no crash loses it) and wake a worker for it. Returns its id.
 
-    Raises Invalid for an unknown tool, an input that doesn't match the tool's schema, or an unknown worker.
+    Raises Invalid for an unknown tool, an input that doesn't match the tool's schema, or an unknown worker or project.
+    """
+    if wish.tool in makers:
+        raise Invalid(makers[wish.tool].instead, "tool")
+    if wish.project_id:
+        check_project(actor, wish.project_id)
+    return make(actor, wish, retry_of)
+
+
+def make(
+    actor: Actor, wish: Submission, retry_of: str | None = None, project_use: ProjectUse | None = None
+) -> str:
+    """The same for a domain that has made the wish itself. Joins the transaction that is open.
+
+    `project_use`: other than the wish says, which can't say that a task places its project.
     """
     tool = _tool(actor, wish.tool)
     _check_input(tool, wish.input)
     if wish.worker_id:
         _check_worker(actor, wish.worker_id)
     plain, secret = split_secrets(tool.schema, wish.input)
-    wanted = Wanted(
-        actor.organisation_id,
-        wish.tool,
-        wish.labels,
-        wish.worker_id,
-        actor.may("admin"),
-        tool.slot_class,
-        tuple(wish.locks),
-    )
-    values: dict[str, Any] = wish.model_dump(
-        exclude={"input", "labels", "worker_id", "locks", "project_id", "name"}, mode="json"
-    )
+    wanted = _wanted(actor, wish, tool.slot_class, project_use or wish.project_use)
+    values: dict[str, Any] = wish.model_dump(exclude=_STORED_OTHERWISE, mode="json")
     values |= {
         "id": new_id(),
         "organisation_id": actor.organisation_id,
@@ -63,10 +94,25 @@ def submit(actor: Actor, wish: Submission, retry_of: str | None = None) -> str:
     }
     with transaction():
         run(_NEW_TASK, placement_id=placements.ensure(wanted), **values)
-        events.record([TaskQueued(values["id"], values["name"], 1, plain)], actor.organisation_id)
+        queued = TaskQueued(values["id"], values["name"], 1, plain)
+        events.record([queued], actor.organisation_id, wish.project_id)
         audit.record(actor, "task.submit", values["name"], values["id"], after={"tool": wish.tool})
         after_commit(lambda: wake_one(wanted))
     return str(values["id"])
+
+
+def _wanted(actor: Actor, wish: Submission, slot_class: str, project_use: ProjectUse) -> Wanted:
+    return Wanted(
+        actor.organisation_id,
+        wish.tool,
+        wish.labels,
+        wish.worker_id,
+        actor.may("admin"),
+        slot_class,
+        tuple(wish.locks),
+        wish.project_id,
+        project_use,
+    )
 
 
 def _tool(actor: Actor, name: str) -> Row[Any]:
@@ -148,6 +194,10 @@ def retry(actor: Actor, task: Task, changed_input: dict[str, Any] | None = None)
     """A new task like this one. Returns its id. Raises Conflict while the old one hasn't ended."""
     if task.status not in TERMINAL:
         raise Conflict("This task hasn't ended yet. Cancel it first, or wait.")
+    if maker := makers.get(task.tool):
+        if changed_input is not None:
+            raise Invalid(maker.instead, "input")
+        return maker.again(actor, task)
     wish = submission_of(task, {**task.input, **secrets_of(task)} if changed_input is None else changed_input)
     return submit(actor, wish, retry_of=task.id)
 
@@ -167,6 +217,6 @@ def submission_of(task: Task, value: dict[str, Any]) -> Submission:
     """The wish that would make this task again, with this input."""
     wanted = placements.wanted(task.placement_id)
     same = {name: getattr(task, name) for name in Submission.model_fields if hasattr(task, name)}
-    same |= {"input": value, "labels": dict(wanted.labels), "worker_id": wanted.worker_id, "project_id": None}
-    same |= {"locks": list(wanted.locks)}
+    same |= {"input": value, "labels": dict(wanted.labels), "worker_id": wanted.worker_id}
+    same |= {"locks": list(wanted.locks), "project_reads_only": wanted.project_use == "reads"}
     return Submission.model_validate(same)

@@ -111,6 +111,8 @@ BEST = by_asker(CANDIDATES)
 OFFERED = (
     tasks.c.id,
     tasks.c.organisation_id,
+    tasks.c.project_id,
+    tasks.c.worker_id,
     tasks.c.name,
     tasks.c.tool,
     tasks.c.input,

@@ -177,10 +177,20 @@ class TaskToRun(TypedDict):
     created_at: Time
 
 
+class ProjectToUse(TypedDict):
+    """The project that a task works in."""
+
+    id: Id
+    name: str
+    path: Annotated[str, Field(description="Its folder, under the agent's projects")]
+    branch: Annotated[str, Field(description="Which one is wanted; empty: the remote's own")]
+
+
 class TaskData(TypedDict):
     """What it takes to run a task."""
 
     task: TaskToRun
+    project: NotRequired[ProjectToUse]
 
 
 class Whose(TypedDict):
