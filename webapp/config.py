@@ -14,6 +14,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from webapp import failpoints
+from webapp.projects.rules import SCHEMES, USUAL_SCHEMES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Settings that are usual names elsewhere and therefore carry no prefix.
@@ -77,6 +78,9 @@ class Settings(BaseModel):
     # What is kept of an attempt's log; agents leave out the middle of a longer one before it comes to that.
     log_bytes: int = Field(110 * 1024 * 1024, ge=1024)
 
+    # What a project's URL may begin with, by commas.
+    git_schemes: str = ",".join(USUAL_SCHEMES)
+
     # Days after the end; 0 keeps for ever.
     retention_log_days: int = Field(30, ge=0, le=DAYS_LONGEST)
     retention_task_days: int = Field(180, ge=0, le=DAYS_LONGEST)
@@ -119,6 +123,17 @@ class Settings(BaseModel):
         if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
         return value.upper()
+
+    @field_validator("git_schemes")
+    @classmethod
+    def _known_schemes(cls, value: str) -> str:
+        said = [word.strip().lower() for word in value.split(",") if word.strip()]
+        unknown = [word for word in said if word not in SCHEMES]
+        if unknown or not said:
+            raise ValueError(
+                f"must be some of {','.join(SCHEMES)}, with commas between; ext and others run programs"
+            )
+        return ",".join(dict.fromkeys(said))
 
     @field_validator("failpoint")
     @classmethod
@@ -168,6 +183,11 @@ class Settings(BaseModel):
                 f"GSW_RETENTION_LOG_DAYS ({kept}) must be at most GSW_RETENTION_TASK_DAYS ({tasks} days): "
                 "a task takes its logs with it"
             )
+
+    @property
+    def allowed_schemes(self) -> tuple[str, ...]:
+        """Of git's URLs."""
+        return tuple(self.git_schemes.split(","))
 
     @property
     def is_tls(self) -> bool:

@@ -40,6 +40,11 @@ class AgentBody(Body):
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
+def cleaned(text: str, most: int) -> str:
+    """For text that nobody is refused for, because others wrote it: as one line of at most so many characters."""
+    return _OBEYED.sub(" ", text)[: most * 2].strip()[:most]
+
+
 def example(**body: Any) -> ConfigDict:
     """For a body's `model_config`: what one looks like. The document shows it, and the page in its line to paste."""
     return ConfigDict(json_schema_extra={"examples": [body]})

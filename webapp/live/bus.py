@@ -23,7 +23,7 @@ class Waiter:
 
 
 class Bus:
-    """Topics are `worker:{id}`, `task:{id}`, `organisation:{id}` and `person:{id}`."""
+    """Topics are `worker:{id}`, `task:{id}`, `project:{id}`, `organisation:{id}` and `person:{id}`."""
 
     def __init__(self) -> None:
         self._waiters: dict[str, set[Waiter]] = defaultdict(set)
@@ -75,6 +75,10 @@ bus = Bus()
 
 def task_topic(task_id: str) -> str:
     return f"task:{task_id}"
+
+
+def project_topic(project_id: str) -> str:
+    return f"project:{project_id}"
 
 
 def worker_topic(worker_id: str) -> str:

@@ -10,7 +10,7 @@ from webapp import clock
 from webapp.database import after_commit, run, run_many, table_of
 from webapp.extensions import db
 from webapp.live.answers import EventAnswer
-from webapp.live.bus import bus, organisation_topic
+from webapp.live.bus import bus, organisation_topic, project_topic
 from webapp.live.models import Event
 
 # The stream's row is the lock under which its numbers are taken, so they have no holes.
@@ -38,7 +38,12 @@ def record(events: Sequence[TaskEvent], organisation_id: str, project_id: str | 
         for number, event in enumerate(events, 1)
     ]
     run_many(_NEW_EVENT, rows)
-    after_commit(lambda: bus.wake(stream, organisation_topic(organisation_id)))
+    topics = [
+        stream,
+        organisation_topic(organisation_id),
+        *([project_topic(project_id)] if project_id else []),
+    ]
+    after_commit(lambda: bus.wake(*topics))
 
 
 # `seq` is a 32-bit integer: PostgreSQL refuses to compare it with more.

@@ -70,6 +70,17 @@ def create(actor: Actor, wish: NewCredential) -> Credential:
     return made
 
 
+def check_project(actor: Actor, project_id: str | None) -> None:
+    """A project that somebody names must be here. Raises Invalid."""
+    if project_id is None:
+        return
+    query = select(Project.id).where(
+        Project.id == project_id, Project.organisation_id == actor.organisation_id
+    )
+    if db.session.scalar(query) is None:
+        raise Invalid("There is no such project here.", "project_id")
+
+
 def _refuse_role(actor: Actor, project_id: str | None) -> None:
     needed: Role = "operator" if project_id else "admin"
     whose = "a project’s" if project_id else "the organisation’s"
@@ -110,6 +121,12 @@ def _ssh_key(wish: NewCredential) -> tuple[str, str]:
         return ssh_keys.read_private(wish.private_key, comment)
     except ssh_keys.KeyRefused as error:
         raise Invalid(str(error), "private_key") from None
+
+
+def typed(wish: NewCredential) -> Given:
+    """What a task gets whose credential was typed in for it alone. Raises Invalid."""
+    secret, _ = _token(wish) if wish.kind == "token" else _ssh_key(wish)
+    return {"kind": wish.kind, "username": wish.username or USERNAME, "secret": secret}
 
 
 # ---- which there are

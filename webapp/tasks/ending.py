@@ -19,6 +19,8 @@ from webapp.tasks.rules import INFRASTRUCTURE, Outcome, RetryPolicy, next_retry_
 
 # Filled by create_app with what higher domains do when a task has ended for good, in the same transaction.
 after_finish: list[Callable[[str], None]] = []
+# The same for tasks of a project: the many others cost nothing.
+after_finish_in_project: list[Callable[[str], None]] = []
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _retry_at(task: Row[Any], ending: Ending, now: datetime) -> datetime | None:
 def _tell(task: Row[Any], new_status: str, happened: list[TaskEvent]) -> None:
     events.record(happened, task.organisation_id, task.project_id)
     if new_status != "queued":
-        for hook in after_finish:
+        for hook in [*after_finish, *(after_finish_in_project if task.project_id else [])]:
             hook(task.id)
 
 

@@ -26,6 +26,8 @@ from webapp.workers.schemas import Found, Introduction, Registration, WorkerChan
 
 # Filled by create_app: what higher domains do when a worker's right to work ends (release leases, forget checkouts).
 after_revoke: list[Callable[[Worker], None]] = []
+# The same, before its row goes.
+before_remove: list[Callable[[Worker], None]] = []
 # And what they do when its owner allows something else than before.
 after_new_policy: list[Callable[[Worker], None]] = []
 
@@ -178,6 +180,8 @@ def remove(actor: Actor, worker: Worker) -> None:
     with transaction() as session:
         if worker.status == "approved":
             raise Conflict(f"{worker.name} may still work. Revoke it first.")
+        for hook in before_remove:
+            hook(worker)
         session.execute(delete(WorkerKey).where(WorkerKey.worker_id == worker.id))
         session.execute(delete(Worker).where(Worker.id == worker.id))
         audit.record(actor, "worker.remove", worker.name, worker.id, before={"name": worker.name})

@@ -1,0 +1,122 @@
+"""Take projects off workers, and forget them."""
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select, update
+
+from webapp import clock
+from webapp.auth import audit
+from webapp.auth.actor import Actor, system
+from webapp.database import transaction
+from webapp.errors import Conflict
+from webapp.extensions import db
+from webapp.projects import access, credentials, operations
+from webapp.projects.models import Checkout, Project
+from webapp.projects.operations import begin, checkout_on, locked, tell
+from webapp.tasks import service as tasks
+from webapp.tasks.ending import Ending, end_queued
+from webapp.tasks.models import Task
+
+
+def delete(actor: Actor, project: Project, *, force: bool = False, forget: bool = False) -> list[str]:
+    """The whole project: its checkouts by their workers, and the row with the last of them. Returns the tasks' ids.
+
+    `forget`: where a worker isn't online its checkout is only forgotten. Raises WorkerOffline, Busy: nothing has changed.
+    """
+    gone = [
+        checkout for checkout in project.checkouts if forget and not operations.is_online(checkout.worker)
+    ]
+    for checkout in project.checkouts:
+        if checkout not in gone:
+            operations.refuse_worker(actor, checkout.worker)
+    left = [checkout.id for checkout in project.checkouts if checkout not in gone]
+    _cancel(actor, gone)
+    with transaction():
+        now = access.locked(project.id)
+        rows = list(
+            db.session.scalars(select(Checkout).where(Checkout.project_id == now.id).with_for_update())
+        )
+        deleting = [row for row in rows if row.id in left]
+        if len(rows) > len(deleting) + len(gone):
+            raise Conflict(
+                f"{now.path} was cloned onto another worker at this moment. Look at it, then try again."
+            )
+        now.delete_requested_at = clock.now()
+        made = [begin(actor, row, "delete", force=force) for row in deleting]
+        after = {"force": force, "forgotten": len(gone), "task_ids": made}
+        audit.record(actor, "project.delete", now.path, now.id, after=after)
+        for row in rows:
+            if row.id not in left:
+                remove(row)
+        remove_if_empty(now)
+    return made
+
+
+def delete_on(
+    actor: Actor, project: Project, worker_id: str, *, force: bool = False, retry_of: str | None = None
+) -> str:
+    """One checkout, by its worker. Returns the task's id. The project stays, without one if need be."""
+    checkout = checkout_on(project, worker_id)
+    operations.refuse_worker(actor, checkout.worker)
+    with transaction():
+        now, row = access.locked(project.id), locked(checkout)
+        task_id = begin(actor, row, "delete", retry_of, force=force)
+        after = {"worker": row.worker.name, "force": force, "task_id": task_id}
+        audit.record(actor, "checkout.delete", now.path, now.id, after=after)
+    return task_id
+
+
+def forget_on(actor: Actor, project: Project, worker_id: str) -> None:
+    """One checkout whose worker is gone: its files stay as they are. Raises Conflict while that worker is online."""
+    checkout = checkout_on(project, worker_id)
+    if operations.is_online(checkout.worker):
+        raise Conflict(f"{checkout.worker.name} is online: delete it there, without forgetting.")
+    _cancel(actor, [checkout])
+    with transaction():
+        now, row = access.locked(project.id), locked(checkout)
+        audit.record(actor, "checkout.forget", now.path, now.id, before={"worker": row.worker.name})
+        remove(row)
+        remove_if_empty(now)
+
+
+def _cancel(actor: Actor, checkouts: list[Checkout]) -> None:
+    """What waits for these. Before any of their rows is locked: whoever ends a task locks that first."""
+    for checkout in checkouts:
+        task = operations.active_task(checkout)
+        if task is not None:
+            tasks.cancel(actor, task)
+
+
+# ---- rows
+
+
+def remove(checkout: Checkout) -> None:
+    """Its row, in the transaction that is open, which holds its project's."""
+    db.session.delete(checkout)
+    db.session.flush()
+    tell(checkout.project)
+
+
+def remove_if_empty(project: Project) -> bool:
+    """The project's row, where that is wished and its last checkout has gone. Its row is locked."""
+    rest = select(Checkout.id).where(Checkout.project_id == project.id).limit(1)
+    if project.delete_requested_at is None or db.session.scalar(rest):
+        return False
+    actor = system(project.organisation_id)
+    credentials.delete_of_project(actor, project.id)
+    audit.record(actor, "project.remove", project.path, project.id, before={"url": project.git_url})
+    tell(project)
+    db.session.execute(delete_rows(Project).where(Project.id == project.id))
+    _end_waiting(project)
+    return True
+
+
+def _end_waiting(project: Project) -> None:
+    """Tasks that wait for a worker that has it would wait in vain."""
+    waiting = select(Task.id).where(Task.project_id == project.id, Task.status == "queued")
+    for task_id in db.session.scalars(waiting).all():
+        end_queued(task_id, Ending("cancelled", error=f"its project {project.path} was deleted"))
+
+
+def keep(project_id: str) -> None:
+    """A delete that failed takes the wish for the whole project back: a person decides anew."""
+    db.session.execute(update(Project).where(Project.id == project_id).values(delete_requested_at=None))
