@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.projects import Garage
 from tests.services import PostgresServer
 from tests.stack import Stack, running_stack
 
@@ -33,3 +34,21 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         started.start_agent()
         yield started
     server.drop_database(url)
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow]),
+    ],
+)
+def garage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Garage]:
+    """A server that allows plain http for git, which the tests' own remotes speak, and an agent."""
+    folder: Path = tmp_path_factory.mktemp("garage")
+    url = ""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").fresh_database()
+    with running_stack(folder, url, git_schemes="https,ssh,http") as started:
+        started.start_agent(disk_floor_bytes=0)
+        yield Garage(started)

@@ -57,7 +57,6 @@ TREES: dict[str, Mapping[str, object]] = {
     "..": {"README": "hello\n", "..": {"outside": "x\n"}},
     ".": {"README": "hello\n", ".": {"x": "y\n"}},
     "a link for .gitmodules": {"README": "hello\n", ".gitmodules": Link("/etc/passwd")},
-    "a link and a folder of one name": {"a": Link("/tmp"), "a/": "x"},
 }
 
 # ---- files that mean something to git, in an ordinary commit

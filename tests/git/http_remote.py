@@ -52,6 +52,7 @@ class Ways:
     cut_after: int | None = None  # bytes of a pack, then the connection is reset
     stall_after: int | None = None  # bytes of a pack, then nothing until `go_on` is set
     bytes_per_second: int | None = None  # of each pack
+    tells: bool = False  # refuses who knows a password, and says in the answer what it was told
     is_dumb: bool = False  # files and nothing more: no shallow clone is possible
 
 
@@ -194,6 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._short(302, Location=way + self.path)
         elif not self._may_pass():
             self._short(401, **{"WWW-Authenticate": 'Basic realm="garage"'})
+        elif self.ways.tells:
+            said = f"{self._seen(403).credential}\n{self.headers.get('Authorization')}\n\x1b[31mred\u202e\n"
+            self._short(403, said.encode(), **{"Content-Type": "text/plain"})
         elif "/info/lfs/" in self.path or self.path.startswith("/lfs/"):
             self._lfs(body)
         elif self.ways.is_dumb:

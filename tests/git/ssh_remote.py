@@ -112,6 +112,11 @@ class SshRemote:
     def filled(self, name: str = "garage", commits: int = 3) -> Repository:
         return filled(self.repositories / f"{name}.git", commits)
 
+    def let_in(self, public_key: str) -> None:
+        """Another one besides."""
+        with (self.folder / "authorized_keys").open("a") as file:
+            file.write(f"{public_key}\n")
+
     # ---- its life
 
     def new_host_key(self) -> str:

@@ -29,11 +29,9 @@ BAD_URLS = [
     "ftp://git.example/app.git",
     "ftps://git.example/app.git",
     "rsync://git.example/app.git",
-    "javascript:alert(1)",
     "https://",
     "https:///app.git",
     "https://git.example",
-    "https:git.example/app.git",
     "https://mira:secret@git.example/app.git",
     "https://token@git.example/app.git",
     "https://git.example/app.git?token=secret",
@@ -63,6 +61,9 @@ BAD_URLS = [
     "git@git.example:",
     "git@git.example:app git",
 ]
+
+# Taken by git for `host:path`, and by people for something else: nobody is hurt by it, but it is no URL of a project.
+MISTAKEN_URLS = ["javascript:alert(1)", "https:git.example/app.git", "git.example:team/app.git"]
 
 # Names of branches and of tags, by git's own check-ref-format, and what looks like an option or another name.
 BAD_REFS = [
@@ -133,5 +134,4 @@ BAD_PATHS = [
     "mira_app\0x",
     "mira\\app",
     "x" * 300,
-    "mira_app.git",
 ]
