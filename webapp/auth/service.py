@@ -39,6 +39,14 @@ def members(organisation_id: str) -> Sequence[Member]:
     return db.session.scalars(query).all()
 
 
+def actor_of(user_id: str, organisation_id: str, address: str = "") -> Actor | None:
+    """A person as they are now, for what they once set going; None where they aren't here any more."""
+    query = select(User.name, Member.role).join(Member, Member.user_id == User.id)
+    here = (User.id == user_id, Member.organisation_id == organisation_id, User.disabled_at.is_(None))
+    found = db.session.execute(query.where(*here)).first()
+    return Actor("user", found.name, organisation_id, found.role, user_id, address) if found else None
+
+
 def add_member(actor: Actor, name: str, password: str, role: Role) -> Member:
     """A new person, in the actor's organisation. Raises Invalid or Conflict."""
     _check(name, password, role)

@@ -1,7 +1,57 @@
 """Projects: git repositories placed on workers. The control plane never runs git."""
 
-from flask import Flask
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:  # the settings know this package's rules, and whoever reads them needs no more
+    from flask import Flask
+
+Hook = TypeVar("Hook")
 
 
 def init_app(app: Flask) -> None:
-    from webapp.projects import models as _  # noqa: F401 - its tables belong to the schema
+    from webapp.live import views as live
+    from webapp.projects import (
+        agent_api,
+        api,
+        clone_pages,
+        credential_api,
+        credentials,
+        data,
+        pages,
+        placing,
+        project_pages,
+        service,
+        settling,
+        webhook_api,
+    )
+    from webapp.projects.rules import TOOL, USE_INSTEAD
+    from webapp.tasks import data as task_data
+    from webapp.tasks import ending, known_projects, placements, queue
+    from webapp.tasks import service as tasks
+    from webapp.workers import pages as worker_pages
+    from webapp.workers import service as workers
+
+    tasks.makers[TOOL] = tasks.Maker(USE_INSTEAD, service.again)
+    tasks.check_project = credentials.check_project
+    placements.checkouts_of = placing.checkouts_of
+    known_projects.places_of = placing.places_of
+    known_projects.name_of = placing.name_of
+    known_projects.known_to = placing.known_to
+    _fill(task_data.additions, data.addition)
+    _fill(queue.after_start, settling.begun)
+    _fill(ending.after_finish_in_project, settling.ended)
+    _fill(workers.after_revoke, settling.worker_revoked)
+    _fill(workers.before_remove, settling.worker_removed)
+    worker_pages.add_panel(pages.WORKER_PANEL)
+    for view in (pages.PROJECTS, project_pages.PROJECT, clone_pages.CLONE):
+        live.register(view)
+    for module in (api, agent_api, pages, credential_api, webhook_api):
+        app.register_blueprint(module.blueprint)
+
+
+def _fill(hooks: list[Hook], hook: Hook) -> None:
+    """Once, however many apps a process makes."""
+    if hook not in hooks:
+        hooks.append(hook)

@@ -1,10 +1,14 @@
-"""What people and programs say of credentials, and what is said to them: never the secret."""
+"""What people and programs say of credentials and hosts' keys, and what is said to them: never the secret."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 from pydantic import AfterValidator, Field
+from typing_extensions import TypedDict
 
-from webapp.api.body import Body, example, one_line
+from webapp.api.answers import Id as IdAnswer
+from webapp.api.answers import Next, NextId, Time
+from webapp.api.body import Body, Query, example, one_line
+from webapp.api.paging import AFTER, MOST, Limit
 from webapp.projects.rules import CredentialKind
 from webapp.tasks.schemas import Id
 
@@ -43,21 +47,70 @@ class NewCredential(Body):
 
 
 class CredentialAnswer(TypedDict):
-    """A credential without its secret. `public_key`: of an ssh key, for the remote's deploy keys."""
+    """A credential without its secret."""
 
-    id: str
+    id: IdAnswer
     name: str
     kind: CredentialKind
     host: str
     username: str
-    project_id: str | None
-    public_key: str | None
-    projects: list[str]
+    project_id: Annotated[
+        IdAnswer | None, Field(description="Of this project alone; null: of the organisation")
+    ]
+    public_key: Annotated[str | None, Field(description="Of an ssh key: for the remote’s deploy keys")]
+    projects: Annotated[list[str], Field(description="The paths of those that use it")]
     created_by: str
-    created_at: str
-    used_at: str | None
+    created_at: Time
+    used_at: Annotated[Time | None, Field(description="Given to a task")]
 
 
 class CredentialList(TypedDict):
     items: list[CredentialAnswer]
-    next: str | None
+    next: NextId
+
+
+class CredentialGone(TypedDict):
+    """The paths of the projects that used it."""
+
+    projects: list[str]
+
+
+class HostKeyQuery(Query):
+    """A page of a list in the order of hosts."""
+
+    limit: Limit = MOST
+    after: str = Field("", max_length=400, description=AFTER)
+
+
+def place_of(after: str) -> tuple[str, str]:
+    """Host and kind of key, of the last line of the page before."""
+    host, _, key_type = after.partition(" ")
+    return host, key_type
+
+
+class ForgottenHost(Query):
+    """Which one."""
+
+    host: str = Field(min_length=1, max_length=255, description="As the list has it: name, or [name]:port")
+
+
+class HostKeyAnswer(TypedDict):
+    """A key of an ssh server; `fingerprint` as ssh-keygen shows it."""
+
+    host: str
+    key_type: str
+    key: Annotated[str, Field(description="In base64")]
+    fingerprint: str
+    worker_id: IdAnswer | None
+    worker: Annotated[str, Field(description="Which one found it first")]
+    first_seen_at: Time
+    other_fingerprint: Annotated[
+        str | None, Field(description="Of another key, found later and not accepted")
+    ]
+    other_seen_at: Time | None
+    other_seen_by: str | None
+
+
+class HostKeyList(TypedDict):
+    items: list[HostKeyAnswer]
+    next: Next

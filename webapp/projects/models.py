@@ -68,6 +68,8 @@ class Checkout(Base):
     # What it becomes when that task ends and has said nothing else; None: nothing, it has said it.
     ends_as: Mapped[CheckoutEnd | None] = mapped_column(String(16))
     error: Mapped[str | None] = mapped_column(String(1000))
+    # A webhook whose push came while an operation ran that may have fetched before it: pulled when that has ended.
+    pull_wished_by: Mapped[str | None] = mapped_column(String(36))
 
     local_path: Mapped[str | None] = mapped_column(String(4096))
     branch: Mapped[str | None] = mapped_column(String(255))  # None: no branch, a tag or a commit
@@ -161,4 +163,6 @@ class Delivery(Base):
     webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True)
     delivery_id: Mapped[str] = mapped_column(String(100), primary_key=True)
     received_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now, index=True)
+    event: Mapped[str] = mapped_column(String(64), default="")  # as the remote calls it
     said: Mapped[str] = mapped_column(String(500))  # what came of it, for people
+    is_refused: Mapped[bool] = mapped_column(default=False)  # its maker may no longer pull here

@@ -84,6 +84,7 @@ def upgrade() -> None:
         sa.Column("task_id", sa.String(length=36), nullable=True),
         sa.Column("ends_as", sa.String(length=16), nullable=True),
         sa.Column("error", sa.String(length=1000), nullable=True),
+        sa.Column("pull_wished_by", sa.String(length=36), nullable=True),
         sa.Column("local_path", sa.String(length=4096), nullable=True),
         sa.Column("branch", sa.String(length=255), nullable=True),
         sa.Column("commit", sa.String(length=64), nullable=True),
@@ -148,7 +149,9 @@ def upgrade() -> None:
         sa.Column("webhook_id", sa.String(length=36), nullable=False),
         sa.Column("delivery_id", sa.String(length=100), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("event", sa.String(length=64), nullable=False),
         sa.Column("said", sa.String(length=500), nullable=False),
+        sa.Column("is_refused", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["webhook_id"], ["webhooks.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("webhook_id", "delivery_id"),
     )
