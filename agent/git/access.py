@@ -1,0 +1,117 @@
+"""What opens the remote, for as long as git talks to it: files that only this account can read, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.git import names
+from agent.git.wish import Credential
+
+# Those that take a token as a password take any name with it.
+ANY_USER = "x-access-token"
+MAX_KNOWN_HOSTS = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Access:
+    """`variables` are for git; `known` is where ssh writes the host keys that it learns."""
+
+    variables: dict[str, str]
+    known: Path
+    pinned: list[str]
+
+    def learned(self) -> list[str]:
+        """Lines of known_hosts that weren’t pinned."""
+        try:
+            text = self.known.read_bytes()[:MAX_KNOWN_HOSTS].decode("utf-8", "replace")
+        except OSError:
+            return []
+        return [line for line in text.splitlines() if line.strip() and line not in self.pinned]
+
+
+@contextmanager
+def opened(home: Path, url: str, credential: Credential | None, host_keys: list[str]) -> Iterator[Access]:
+    """`credential` is for the host of `url` and no other."""
+    folder = home / "access"
+    folder.mkdir(mode=0o700)
+    try:
+        known = folder / "known_hosts"
+        _write(known, "".join(f"{line}\n" for line in host_keys))
+        variables = {"GIT_SSH_COMMAND": _ssh(folder, credential, known), "GIT_SSH_VARIANT": "ssh"}
+        if credential is not None and credential.kind == "token":
+            variables["GIT_ASKPASS"] = _askpass(folder, credential, names.host_of(url))
+        yield Access(variables, known, host_keys)
+    finally:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+
+def _ssh(folder: Path, credential: Credential | None, known: Path) -> str:
+    """The account’s own keys, agent and ssh config play no part: what opens a project is its credential."""
+    key = "none"
+    if credential is not None and credential.kind == "ssh":
+        _write(folder / "key", credential.secret.rstrip("\n") + "\n")
+        key = str(folder / "key")
+    is_known = known.stat().st_size > 0
+    options = {
+        "BatchMode": "yes",
+        "IdentitiesOnly": "yes",
+        "IdentityAgent": "none",
+        "IdentityFile": _quoted(key),
+        "UserKnownHostsFile": _quoted(str(known)),
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes" if is_known else "accept-new",
+        "HashKnownHosts": "no",
+        "UpdateHostKeys": "no",
+        "ForwardAgent": "no",
+        "ClearAllForwardings": "yes",
+        "ConnectTimeout": "30",
+        "ServerAliveInterval": "20",
+        "ServerAliveCountMax": "6",
+    }
+    words = ["ssh", "-F", "/dev/null"]
+    for name, value in options.items():
+        words += ["-o", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def _quoted(path: str) -> str:
+    """For ssh, which takes a space for the end of a file’s name, and % for the beginning of a variable."""
+    escaped = path.replace("%", "%%")
+    return f'"{escaped}"' if any(one.isspace() for one in path) else escaped
+
+
+def _askpass(folder: Path, credential: Credential, host: str) -> str:
+    """A program that git asks. It answers for one host: another one may be asked for on the way, by a submodule or by a
+    repository’s own settings."""
+    _write(folder / "user", credential.username or ANY_USER)
+    _write(folder / "secret", credential.secret)
+    program = folder / "askpass"
+    ask = shlex.quote(f"://{host}")
+    at = shlex.quote(f"@{host}")
+    user, secret = (shlex.quote(str(folder / name)) for name in ("user", "secret"))
+    script = f"""#!/bin/sh
+case "$1" in
+    *{ask}[\\'\\"]*|*{at}[\\'\\"]*) ;;
+    *) exit 1 ;;
+esac
+case "$1" in
+    Username*) exec cat {user} ;;
+    Password*) exec cat {secret} ;;
+esac
+exit 1
+"""
+    _write(program, script, mode=0o700)
+    return str(program)
+
+
+def _write(path: Path, text: str, mode: int = 0o600) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
