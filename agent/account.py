@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +61,16 @@ def find(name: str) -> Account:
 def open_way(account: Account, storage: Path, jobs: Path) -> None:
     """Let it through to the folders of its tasks, and read nothing on the way. Raises BadConfig where that isn't ours
     to allow."""
-    _refuse_changeable(account, storage, jobs)
+    refuse_changeable(account, storage, jobs)
     own = [storage, jobs] if storage in jobs.parents else [jobs]
-    there = [folder for folder in (*jobs.parents, jobs) if folder.exists()]  # who hasn't joined has none yet
+    let_through(account, jobs, own, "AGENT_JOBS_WORKSPACE")
+
+
+def let_through(account: Account, place: Path, own: Collection[Path], setting: str) -> None:
+    """To `place`; of the folders on the way, those in `own` may be opened. Raises BadConfig."""
+    there = [
+        folder for folder in (*place.parents, place) if folder.exists()
+    ]  # who hasn't joined has none yet
     for folder in there:
         if folder in own:
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IXOTH)
@@ -70,11 +78,15 @@ def open_way(account: Account, storage: Path, jobs: Path) -> None:
     if closed:
         raise BadConfig(
             f"run_as: {account.name} can't get through {min(closed)} to the folders of its tasks: "
-            "give AGENT_JOBS_WORKSPACE another place, like /var/lib/garageswarm/jobs"
+            f"give {setting} another place, like /var/lib/garageswarm/{_last(setting)}"
         )
 
 
-def _refuse_changeable(account: Account, *places: Path) -> None:
+def _last(setting: str) -> str:
+    return setting.split("_")[1].lower()
+
+
+def refuse_changeable(account: Account, *places: Path, setting: str = "AGENT_JOBS_WORKSPACE") -> None:
     """The agent writes there as root: whoever could lay a link in its way would have it write anywhere."""
     ways = [way for place in places for way in (place, place.resolve())]
     folders = {folder for way in ways for folder in (way, *way.parents) if folder.exists()}
@@ -82,5 +94,5 @@ def _refuse_changeable(account: Account, *places: Path) -> None:
     if open_to_it:
         raise BadConfig(
             f"run_as: {account.name} can change what is in {open_to_it[0]}, where the agent writes as root: give --storage "
-            "and AGENT_JOBS_WORKSPACE places of root's own, like /var/lib/garageswarm/jobs"
+            f"and {setting} places of root's own, like /var/lib/garageswarm/{_last(setting)}"
         )

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
-from agent import clock, ending, inline, orphans, retry, tools
-from agent.cap import Cap
+from agent import callback, clock, ending, inline, orphans, project, retry, tools
 from agent.ending import Ending, Why
 from agent.journal import Entry, Place
+from agent.lease import Lease
 from agent.limits import Limits
 from agent.logs import AttemptLog, FileSource, MemorySource
 from agent.mask import Masker
 from agent.masked import MaskedSource
 from agent.offer import BadOffer, Offer, task_of
-from agent.policy import Policy
 from agent.process_run import ProcessRun
-from agent.pump import Pump
+from agent.project import Project
 from agent.secret_forms import secrets_of
-from agent.server import Refused, Server, Unreachable
-from agent.spool import Spool
+from agent.server import Refused, Unreachable
+from agent.telling import Telling
 from agent.tools import BadInput, InlineTool, ProcessTool, Stopped, Tool
 from agent.watch import Deadline, Wish
+from agent.workshop import Workshop
 
 log = logging.getLogger("agent")
 
-# The server may give the task away when the lease is over: by then nothing of it may run here.
-FENCE_S = 15.0
 # How often a renewal is written down, for the agent that may adopt the attempt.
 RENEWAL_NOTED_S = 10.0
 MAX_ERROR = 2000
@@ -40,38 +38,6 @@ REJECTED_S = 60.0
 REQUIRED = frozenset({"task_id", "attempt_id", "status", "execution_time_ms", "failure_class"})
 _KEY_TROUBLE = frozenset({401, 403})
 _KEY_TROUBLE_S = 60.0
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What attempts work with, and whom they tell."""
-
-    server: Server
-    pump: Pump
-    spool: Spool
-    jobs: Path
-    boot_id: str
-    when_reportable: Callable[[Attempt], None]
-    when_dropped: Callable[[Attempt], None]
-    log_cap: Cap
-    policy: Callable[[], Policy]  # what the machine's owner allows now
-
-
-@dataclass
-class Lease:
-    """The right to run, by the agent's own clock, counted from when a renewal was sent."""
-
-    seconds: float = 120.0
-    renewed_at: float = field(default_factory=clock.now)
-
-    def renew(self, sent_at: float) -> None:
-        self.renewed_at = max(self.renewed_at, sent_at)
-
-    @property
-    def fence_at(self) -> float:
-        """With a short lease a quarter before its end: two syncs, each a quarter of it, may pass before a renewal is known,
-        and the server waits 10 s more."""
-        return self.renewed_at + max(self.seconds - FENCE_S, self.seconds * 3 / 4)
 
 
 @functools.lru_cache(maxsize=1)
@@ -108,6 +74,7 @@ class Attempt:
         self._refusal = refusal  # how it ends because this agent doesn't start it
         self._entry = entry  # of an earlier agent, whose attempt this goes on with
         self._secrets: list[str] | None = None  # not known yet
+        self._project: Project | None = None  # that it works in, or places
         self.report_not_before = 0.0
         self._rejections = 0
         self._renewal_noted_at = float("-inf")
@@ -196,9 +163,11 @@ class Attempt:
         """The task and its secrets. Nothing of its log shows before they are known."""
         if self._entry is not None:
             task, secrets = self._entry.task, self._entry.secrets
+            self._project = project.of(vars(self._entry))
         else:
             data = self._fetched()
             task, secrets = task_of(data), secrets_of(data, self._tool.schema if self._tool else {})
+            self._project = project.of(data)
         self._know(secrets)
         return task, secrets
 
@@ -230,12 +199,25 @@ class Attempt:
             return inline.run(tool, task.get("input") or {}, job)
         if not isinstance(tool, ProcessTool):
             raise TypeError(f"{tool.name} is neither a process nor an inline tool")
-        run = ProcessRun(
-            self.offer, self.place, self.wish, self._workshop.boot_id, self._deadlines, policy.account
-        )
-        outcome = run.resume(tool, self._entry) if self._entry else run.begin(tool, task, secrets)
+        run = ProcessRun(self.offer, self.place, self.wish, self._deadlines, self._workshop, policy)
+        with self._telling(tool):
+            if self._entry is not None:
+                outcome = run.resume(tool, self._entry)
+            else:
+                outcome = run.begin(tool, task, secrets, self._project)
         self._run_s = run.run_s
         return outcome
+
+    def _telling(self, tool: ProcessTool) -> AbstractContextManager[Telling | None]:
+        if not tool.has_notes:
+            return nullcontext()
+        offer, server = self.offer, self._workshop.server
+        return Telling(
+            server, offer.task_id, offer.attempt_id, self.place.notes, self._masked_value, self.cancel_asked
+        )
+
+    def _masked_value(self, value: Any) -> Any:
+        return self._masker.value(value)  # by the masker of that moment: a fresh key may have come
 
     def _fetched(self) -> dict[str, Any]:
         """The task's data; asked for until it comes, or the attempt shall end."""
@@ -292,6 +274,20 @@ class Attempt:
             self._workshop.spool.put(self.report)
         what = outcome.status if outcome.error is None else f"{outcome.status}: {outcome.error}"
         log.info("task %s ended, %s", self.offer.task_id, what, extra=self._names())
+        self.deliver()
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether the server hears what became of a project before it gets the report."""
+        return (
+            self._project is not None and isinstance(self._tool, ProcessTool) and self._tool.places_projects
+        )
+
+    def deliver(self) -> None:
+        """Also after a restart: what was told before and is told again changes nothing."""
+        body = callback.body_of(self.report or {}) if self.calls_back else None
+        if self._project is not None and body is not None:
+            callback.deliver(self._workshop.server, self._project.id, body)
         self.flush()
 
     def flush(self, *, whole: bool = False) -> None:
@@ -323,6 +319,9 @@ class Attempt:
         entry = self.place.read_journal()
         if entry is not None:
             self._know(entry.secrets)
+            self._tool = tools.registry().get(str(entry.offer.get("tool")))
+            with suppress(BadOffer):
+                self._project = project.of(vars(entry))
         self._masked.finish()
 
     def report_body(self) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from agent import identity, machine, tls
+from agent import identity, machine, roots, tls
 from agent.cap import CAP_BYTES, Cap
 from agent.errors import BadConfig
+from agent.roots import Roots
 
 LABEL = re.compile(r"(?P<key>[A-Za-z0-9_.-]{1,63})=(?P<value>[^\s,]{0,255})")
 MAX_SLOTS = 1000
@@ -40,6 +41,11 @@ class Config:
     policy: Path | None = None  # the owner's policy file; None: where it usually is, if it is there
     run_as: str = ""  # the user that tasks run as, where the policy file doesn't say
     http: tuple[str, int] | None = None  # where `/health` and `/metrics` are answered
+    given_roots: Roots | None = None  # None: all of them in the storage
+
+    @property
+    def roots(self) -> Roots:
+        return self.given_roots or roots.inside(self.storage)
 
     @property
     def labels_text(self) -> str:
@@ -57,6 +63,7 @@ def load(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Config:
     known = identity.look(storage)
     slots = chosen.slots or environ.get("AGENT_SLOTS") or (known.slots if known else "")
     server = _server(chosen, environ, known.server_url if known and known.is_registered else "")
+    jobs = jobs_path(environ, storage)
     return Config(
         server_url=server,
         pin=_pin(chosen.pin or environ.get("AGENT_PIN", ""), server, known),
@@ -65,7 +72,7 @@ def load(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Config:
         slots=_number("AGENT_SLOTS", slots, default_slots()),
         plan_limit=_number("AGENT_PLAN_LIMIT", environ.get("AGENT_PLAN_LIMIT"), default_plan_limit()),
         storage=storage,
-        jobs=jobs_path(environ, storage),
+        jobs=jobs,
         join_token=chosen.join_token or environ.get("AGENT_JOIN_TOKEN") or None,
         drain_s=drain_s(environ),
         disk_floor_bytes=disk_floor(environ),
@@ -75,6 +82,7 @@ def load(chosen: argparse.Namespace, environ: Mapping[str, str]) -> Config:
         policy=_path(chosen.policy or environ.get("AGENT_POLICY")),
         run_as=environ.get("AGENT_RUN_AS", ""),
         http=_http(environ.get("AGENT_HTTP", "")),
+        given_roots=roots.load(environ, storage, jobs, mirrors_bytes(environ)),
     )
 
 
@@ -93,6 +101,10 @@ def _path(text: str | None) -> Path | None:
 
 def jobs_path(environ: Mapping[str, str], storage: Path) -> Path:
     return Path(environ.get("AGENT_JOBS_WORKSPACE") or storage / "jobs").expanduser().absolute()
+
+
+def mirrors_bytes(environ: Mapping[str, str]) -> int:
+    return _bytes("AGENT_MIRRORS_BYTES", environ, roots.MIRRORS_BYTES)
 
 
 def drain_s(environ: Mapping[str, str]) -> float:

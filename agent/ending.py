@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import errno
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -81,6 +82,18 @@ def disk_low(error: str) -> Ending:
 def on_full_disk(outcome: Ending) -> Ending:
     """It failed by itself while there was no room left: what it says of its failure is then of little use."""
     return replace(outcome, error=f"{outcome.error}: the disk is full", failure_class="disk_low")
+
+
+def with_facts(outcome: Ending, facts: Mapping[str, Any] | None) -> Ending:
+    """What its process itself says of its end (agent.notes): that is the result's data, and `message` the error."""
+    if facts is None:
+        return outcome
+    said = facts.get("message") or None
+    if outcome.status == "completed":
+        return replace(outcome, data=dict(facts), output=said)
+    is_disk = facts.get("failure_class") == "disk_low"
+    failure_class = "disk_low" if is_disk else outcome.failure_class
+    return replace(outcome, data=dict(facts), error=said or outcome.error, failure_class=failure_class)
 
 
 def offer_lost(error: str) -> Ending:

@@ -20,8 +20,13 @@ def base() -> dict[str, str]:
     return {"PATH": DEFAULT_PATH, "LANG": "C.UTF-8", "HOME": "/", **kept}
 
 
-def for_task(offer: Offer, own: Mapping[str, str], account: Account | None = None) -> dict[str, str]:
-    """`own` may replace the kept ones, never what says whose process this is."""
+def for_task(
+    offer: Offer,
+    own: Mapping[str, str],
+    account: Account | None = None,
+    project: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """`own` may replace the kept ones, never what says whose process this is. `project`: variables of what it works in."""
     return {
         **base(),
         **(account.variables if account else {}),
@@ -29,4 +34,5 @@ def for_task(offer: Offer, own: Mapping[str, str], account: Account | None = Non
         "GARAGESWARM_TASK_ID": offer.task_id,
         ID_VARIABLE: offer.attempt_id,
         "GARAGESWARM_ATTEMPT": str(offer.attempt),
+        **(project or {}),
     }

@@ -13,3 +13,7 @@ class Stop(Exception):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class NoCheckout(Exception):
+    """The project of a task isn't on this machine: the task's trouble, not the machine's."""

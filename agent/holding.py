@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from agent.answer import strings
-from agent.attempt import Attempt, Lease
+from agent.attempt import Attempt
 from agent.ending import Why
+from agent.lease import Lease
 from agent.notices import Notices
 
 

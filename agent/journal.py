@@ -32,6 +32,7 @@ class Entry:
     start_time: int | None = None
     started_at: float | None = None
     secrets: list[str] = field(default_factory=list)  # of the task: what isn't sent of its log
+    project: dict[str, str] | None = None  # that it works in, or places
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,12 @@ class Place:
     exit: Path = field(init=False)  # the exit code, written by the wrapper
     journal: Path = field(init=False)
     lease: Path = field(init=False)  # when it was last renewed, where the attempt may run elsewhere after it
+    notes: Path = field(
+        init=False
+    )  # what its process and the agent tell each other, where its tool does that
 
     def __post_init__(self) -> None:
-        for name in ("work", "script", "output", "hole", "began", "exit", "lease", "launch"):
+        for name in ("work", "script", "output", "hole", "began", "exit", "lease", "launch", "notes"):
             object.__setattr__(self, name, self.path / name)
         object.__setattr__(self, "journal", self.path / "journal.json")
 
@@ -76,6 +80,8 @@ class Place:
         for path in self.path.iterdir():
             if path.name.partition(".")[0] not in {"work", "journal", "lease"}:
                 os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        for path in self.notes.iterdir() if self.notes.is_dir() else ():
+            os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
     def write_journal(self, entry: Entry, *, is_new: bool) -> None:
         """A new entry is durable when this returns, the directory's own name included."""
@@ -155,10 +161,10 @@ class Place:
             self.work.rmdir()
             self.path.rmdir()
         except OSError:
-            _remove_tree(self.path)
+            remove_tree(self.path)
 
 
-def _remove_tree(path: Path) -> None:
+def remove_tree(path: Path) -> None:
     """Also with folders that their task made read-only, as some caches are."""
     try:
         _remove_by_python(path)
@@ -187,6 +193,7 @@ def _checked(content: dict[str, Any]) -> Entry:
         ("task", (dict,)),
         ("pid", (int, NoneType)),
         ("secrets", (list,)),
+        ("project", (dict, NoneType)),
     ):
         if not isinstance(content.get(name), kinds):
             raise TypeError(f"{name} is missing or of a wrong kind")

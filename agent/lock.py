@@ -26,6 +26,15 @@ def take(directory: Path) -> bool:
     return True
 
 
+def take_folder(directory: Path) -> bool:
+    """The same without a file in it, for a folder that is another account's: it could lay a link there."""
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _taken(lock, fcntl.LOCK_EX)
+    except OSError:  # a file system that knows no locks of folders
+        return True
+
+
 def holder(directory: Path) -> int | None:
     """The process id of the agent that holds the directory, 0 where it can't be told, None where there is none."""
     try:

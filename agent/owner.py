@@ -29,6 +29,7 @@ MAX_BYTES = 256 * 1024
 LISTS = ("tools", "organisations", "repositories", "commands", "variables")
 KEYS = (*LISTS, "max_minutes", "max_disk", "run_as")
 TOOL = re.compile(r"[a-z0-9_-]{1,64}")
+PLACES_PROJECTS = "git"
 SIZE = re.compile(r"([1-9][0-9]{0,6}) ?(MB|GB)")
 MAX_MINUTES = 365 * 24 * 60
 
@@ -96,7 +97,8 @@ class Owner:
         run_as = self._config.run_as
         if name and run_as and name != run_as:
             raise BadConfig(f"{state and state[0]} says run_as = {name}, AGENT_RUN_AS says {run_as}")
-        return replace(policy, account=self._account(name or run_as))
+        account = self._account(name or run_as)
+        return replace(policy, account=account, unusable=self._unusable_tools(account))
 
     def _account(self, name: str) -> Account | None:
         if not name:
@@ -107,6 +109,17 @@ class Owner:
         except OSError as error:
             raise BadConfig(f"run_as: {error.filename}: {error.strerror or error}") from error
         return found
+
+    def _unusable_tools(self, account: Account | None) -> dict[str, str]:
+        """What tasks of that user have no place for. No reason to do without the rest."""
+        if account is None:
+            return {}
+        try:
+            self._config.roots.give(account, self._config.storage)
+        except (BadConfig, OSError) as error:
+            log.warning("projects can't be placed here: %s", error)
+            return {PLACES_PROJECTS: str(error)}
+        return {}
 
 
 def places(storage: Path, given: Path | None) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from shlex import join
@@ -36,13 +36,20 @@ class Policy:
     max_disk_bytes: int | None = None
     account: Account | None = None  # that tasks run as
     problem: str = ""  # why nothing at all is allowed: there is a policy, and it can't be read
+    unusable: Mapping[str, str] = field(
+        default_factory=dict
+    )  # tools that can't work as that account, and why
 
     def allows_tool(self, name: str) -> bool:
         return self.tools is None or name in self.tools
 
     def on(self, found: Mapping[str, Finding]) -> dict[str, Finding]:
-        """What was found of tools, without those that aren't allowed."""
-        return {name: one if self.allows_tool(name) else _FORBIDDEN for name, one in found.items()}
+        """What was found of tools, without those that aren't allowed, or can't work as the tasks' account."""
+        usable = {
+            name: Finding(works=False, problem=self.unusable[name]) if name in self.unusable else one
+            for name, one in found.items()
+        }
+        return {name: one if self.allows_tool(name) else _FORBIDDEN for name, one in usable.items()}
 
     def refusal(self, offer: Offer, tool: Tool | None, task_input: Input | None) -> str | None:
         """Whose rule it is that this may not be done here; None where it may. `task_input` is None while only the offer

@@ -26,6 +26,9 @@ WRAPPER = (
     'ulimit -Sn "$1"; shift; trap : HUP INT TERM; echo $$ >"$0/began"; '
     '("$@" 2>&1); code=$?; echo $code >"$0/exit"; exit $code'
 )
+# For what works elsewhere than in the attempt's own folder, $0: the wrapper stays there. What `cd` came to is compared, so
+# that a link which was laid in the way meanwhile leads nowhere.
+ENTER = 'cd -P -- "$0" && [ "$PWD" = "$0" ] || { echo "$0 is not there any more"; exit 126; }; exec "$@"'
 # As it is now: the file may be another one by the time it is needed.
 _LAUNCH = inspect.getsource(launch)
 # Without pidfd, how often to look.
@@ -103,21 +106,24 @@ def start_as(
     environment: Mapping[str, str],
     own: Mapping[str, str],
     place: Place,
+    work: Path | None = None,
 ) -> Process:
     """The wrapper stays what the agent is, and its environment is `own`, which the task has no part in: only the command
-    becomes the account's, with `environment`. Raises OSError."""
-    said = {"argv": list(command), "env": dict(environment), "uid": account.uid, "gid": account.gid}
+    becomes the account's, with `environment`, in `work`. Raises OSError."""
+    said = {"argv": _within(work, command), "env": dict(environment), "uid": account.uid, "gid": account.gid}
     durable.write_json(place.launch, {**said, "groups": list(account.groups)}, sync=False)
     return start([sys.executable, "-I", "-S", "-c", _LAUNCH, str(place.launch)], own, place)
 
 
-def start(command: Sequence[str], environment: Mapping[str, str], place: Place) -> Process:
-    """Raises OSError where the system refuses to start it."""
+def start(
+    command: Sequence[str], environment: Mapping[str, str], place: Place, work: Path | None = None
+) -> Process:
+    """In `work`, or else in the attempt's own folder. Raises OSError where the system refuses to start it."""
     output = os.open(place.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         _lock(output)
         child = subprocess.Popen(
-            ["/bin/sh", "-c", WRAPPER, str(place.path), files.of_tasks(), *command],
+            ["/bin/sh", "-c", WRAPPER, str(place.path), files.of_tasks(), *_within(work, command)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.DEVNULL,
@@ -128,6 +134,10 @@ def start(command: Sequence[str], environment: Mapping[str, str], place: Place) 
     finally:
         os.close(output)
     return Process(child.pid, start_time_of(child.pid), child)
+
+
+def _within(work: Path | None, command: Sequence[str]) -> list[str]:
+    return list(command) if work is None else ["/bin/sh", "-c", ENTER, str(work), *command]
 
 
 def is_output_held(place: Place) -> bool:

@@ -6,16 +6,20 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from agent import clock, ending, environment, machine, orphans, process
-from agent.account import Account
+from agent import clock, ending, environment, machine, notes, orphans, process
 from agent.ending import Ending
+from agent.errors import NoCheckout
 from agent.journal import Entry, Place
 from agent.offer import Offer
+from agent.policy import Policy
 from agent.process import Process
-from agent.tools import Command, NotStartable, ProcessTool
+from agent.project import Project
+from agent.tools import BadInput, Input, NotStartable, ProcessTool, Surroundings
 from agent.watch import Deadline, Watch, Wish
+from agent.workshop import Workshop
 
 log = logging.getLogger("agent")
 
@@ -33,51 +37,62 @@ class ProcessRun:
         offer: Offer,
         place: Place,
         wish: Wish,
-        boot_id: str,
         deadlines: Deadlines,
-        account: Account | None = None,
+        workshop: Workshop,
+        policy: Policy,
     ) -> None:
         self._offer = offer
         self._place = place
         self._wish = wish
-        self._boot_id = boot_id
         self._deadlines = deadlines
-        self._account = account  # that a new one runs as, where not as the agent
+        self._workshop = workshop
+        self._policy = policy
+        self._account = policy.account  # that a new one runs as, where not as the agent
         self.run_s = 0.0  # how long the process took
 
-    def begin(self, tool: ProcessTool, task: dict[str, Any], secrets: list[str]) -> Ending:
+    def begin(
+        self, tool: ProcessTool, task: dict[str, Any], secrets: list[str], project: Project | None = None
+    ) -> Ending:
         """A new attempt: its journal is durable before anything is started."""
         self._place.create(self._account)
-        offer = self._offer.to_dict()
-        entry = Entry(offer, task, self._boot_id, clock.now(), time.time(), secrets=secrets)
+        entry = Entry(
+            self._offer.to_dict(),
+            task,
+            self._workshop.boot_id,
+            clock.now(),
+            time.time(),
+            secrets=secrets,
+            project=project.to_dict() if project else None,
+        )
         self._place.write_journal(entry, is_new=True)
-        return self._start(tool, entry)
+        return self._start(tool, entry, project)
 
     def resume(self, tool: ProcessTool, entry: Entry) -> Ending:
         """An attempt of an earlier agent: still running, ended meanwhile, never begun, or gone."""
         if self._place.exit_code() is not None:
-            return self._ended_meanwhile()
-        if entry.boot_id != self._boot_id:
+            return self._ended_meanwhile(tool)
+        if entry.boot_id != self._workshop.boot_id:
             return ending.failure("the machine restarted while the task ran")
         found = self._found(entry)
         if found is not None:
             return self._watch(tool, found, entry.started_at or entry.prepared_at)
         if self._place.exit_code() is not None:  # it ended while we looked
-            return self._ended_meanwhile()
+            return self._ended_meanwhile(tool)
         if self._is_untouched(entry):
             # The server may have decided meanwhile, so it isn't started now either.
             return ending.offer_lost("the agent stopped before it started this")
         orphans.end_all(self._offer.attempt_id, None)
-        return self._by_itself(None, None)
+        return self._by_itself(tool, None, None)
 
-    def _start(self, tool: ProcessTool, entry: Entry) -> Ending:
-        task_input = entry.task.get("input") or {}
+    def _start(self, tool: ProcessTool, entry: Entry, project: Project | None) -> Ending:
         try:
-            path = environment.base()["PATH"]
-            command = tool.command(task_input, self._place.path, path)
-            started = self._started(command)
+            started = self._started(tool, entry.task.get("input") or {}, project)
         except NotStartable as error:
             return ending.not_started(error.code, str(error))
+        except BadInput as error:
+            return ending.bad_input(f"input: {error}")
+        except NoCheckout as error:
+            return ending.bad_input(str(error))
         except OSError as error:
             return ending.not_done("could not start", error)
         started_at = clock.now()
@@ -91,13 +106,33 @@ class ProcessRun:
         except OSError as error:
             log.warning("task %s: its process can't be noted: %s", self._offer.task_id, error)
 
-    def _started(self, command: Command) -> Process:
-        variables = environment.for_task(self._offer, command.env, self._account)
+    def _started(self, tool: ProcessTool, task_input: Input, project: Project | None) -> Process:
+        """In the project's folder, or in the attempt's own. Raises what `tool.command` does, and NoCheckout."""
+        roots = self._workshop.roots
+        work = None if project is None or tool.places_projects else project.checkout(roots.projects)
+        if tool.has_notes:
+            self._place.notes.mkdir(mode=0o700)
+        command = tool.command(task_input, self._surroundings(work, project))
+        more = project.variables(work, roots) if project and work else {}
+        variables = environment.for_task(self._offer, command.env, self._account, more)
         if self._account is None:
-            return process.start(command.argv, variables, self._place)
+            return process.start(command.argv, variables, self._place, work)
         self._place.hand_over(self._account)
         own = environment.for_task(self._offer, {})
-        return process.start_as(self._account, command.argv, variables, own, self._place)
+        return process.start_as(self._account, command.argv, variables, own, self._place, work)
+
+    def _surroundings(self, work: Path | None, project: Project | None) -> Surroundings:
+        return Surroundings(
+            directory=self._place.path,
+            work=work or self._place.work,
+            notes=self._place.notes,
+            path=environment.base()["PATH"],
+            roots=self._workshop.roots,
+            disk_floor_bytes=self._workshop.disk_floor_bytes,
+            project=project,
+            held=self._workshop.held(),
+            repositories=self._policy.repositories,
+        )
 
     def _watch(self, tool: ProcessTool, watched: Process, started_at: float) -> Ending:
         watch = Watch(watched, self._wish, lambda: self._deadlines(started_at))
@@ -119,15 +154,17 @@ class ProcessRun:
         code = self._place.exit_code()
         if why is not None:
             return ending.by_wish(why, self._wish.text, code)
-        return self._by_itself(code, status)
+        return self._by_itself(tool, code, status)
 
-    def _ended_meanwhile(self) -> Ending:
+    def _ended_meanwhile(self, tool: ProcessTool) -> Ending:
         orphans.end_all(self._offer.attempt_id, None)
         self.run_s = self._place.run_s()
-        return self._by_itself(self._place.exit_code(), None)
+        return self._by_itself(tool, self._place.exit_code(), None)
 
-    def _by_itself(self, code: int | None, status: int | None) -> Ending:
+    def _by_itself(self, tool: ProcessTool, code: int | None, status: int | None) -> Ending:
         outcome = _of_codes(code, status)
+        if tool.has_notes:
+            outcome = ending.with_facts(outcome, notes.facts(self._place.notes))
         if outcome.status == "failed" and machine.is_full(self._place.path):
             return ending.on_full_disk(outcome)
         return outcome

@@ -27,12 +27,24 @@ _GO = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2
 
 
 def secrets_of(data: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
-    """The secrets in a task's data: of `secrets` all, of the input what `schema` marks with `x-secret`."""
+    """The secrets in a task's data: of `secrets` all, of the input what `schema` marks with `x-secret`. Of an object that
+    is marked, without the members that the schema says are none: a user's name would blacken half of a log."""
     task_input = (data.get("task") or {}).get("input") or {}
     parts = schema.get("properties", {})
-    marked = [value for name, value in task_input.items() if parts.get(name, {}).get("x-secret")]
+    marked = [
+        _without_open(value, parts[name])
+        for name, value in task_input.items()
+        if parts.get(name, {}).get("x-secret")
+    ]
     found = {text for part in [*marked, data.get("secrets")] for text in _leaves(part)}
     return sorted(text for text in found if len(text) >= MIN_CHARACTERS)
+
+
+def _without_open(value: Any, part: Mapping[str, Any]) -> Any:
+    known = part.get("properties", {})
+    if not isinstance(value, Mapping):
+        return value
+    return {name: one for name, one in value.items() if known.get(name, {}).get("x-secret") is not False}
 
 
 def _leaves(value: Any) -> Iterator[str]:

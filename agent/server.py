@@ -31,6 +31,10 @@ class Unreachable(Exception):
         self.retry_after_s = retry_after_s
 
 
+class Failing(Unreachable):
+    """It answers, and says itself that it can't for now."""
+
+
 class Distrusted(Unreachable):
     """Somebody answers who can't show that he is the server. Nothing was told to him."""
 
@@ -125,6 +129,14 @@ class Server:
             raise Refused(400, {"detail": f"data_url {data_url!r} is not a path of the API"})
         return self._json("GET", data_url)
 
+    def status(self, task_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """How far an attempt is. → `{cancel}`"""
+        return self._json("PUT", f"{_task(task_id)}/status", body)
+
+    def project_status(self, project_id: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What an operation on a project came to. → `{status}`: the checkout's."""
+        return self._json("POST", f"/api/v1/projects/{quote(project_id, safe='')}/status", body)
+
     def log_chunk(self, task_id: str, attempt_id: str, piece: Piece) -> dict[str, Any]:
         """→ `{status, next_offset, saved_bytes, cancel}`; offsets count unpacked bytes."""
         content = piece.content
@@ -211,7 +223,7 @@ def _answer(response: requests.Response) -> dict[str, Any]:
     if 200 <= status < 300:
         return body
     if retry.is_repeated(status):
-        raise Unreachable(f"the server says {status}", _retry_after(response))
+        raise Failing(f"the server says {status}", _retry_after(response))
     raise Refused(status, body)
 
 

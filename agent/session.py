@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent import PROTOCOL, __version__, durable, ending, files, leftovers, machine, orphans, spool, tools
-from agent.attempt import Attempt, Workshop
+from agent.attempt import Attempt
 from agent.config import MAX_SLOTS, Config
 from agent.control import Control
 from agent.diary import Diary
@@ -31,6 +31,7 @@ from agent.server import Server
 from agent.snapshot import Snapshot
 from agent.spool import Ended, Spool
 from agent.tools import Finding
+from agent.workshop import Workshop
 
 log = logging.getLogger("agent")
 
@@ -65,28 +66,39 @@ class Session:
         self._standing = notices.standing
         self.loop = Loop(server, self, config.slots, notices)
         self.diary = Diary(config.storage, self._snapshot)
-        self._workshop = Workshop(
-            server,
-            self._pump,
-            self._spool,
-            config.jobs,
-            self._boot_id,
-            self._reportable,
-            self._dropped,
-            config.log_cap,
-            self._owner.policy,
-        )
+        self._workshop = self._furnished(server)
         self._control = Control(server, self.loop)
         self._rotation = Rotation(config.storage, identity, server, self._learn_key)
         self._rotation.when_used = self._control.reconnect
         self._adopted: list[Attempt] = []
+        self._untold: list[
+            Attempt
+        ] = []  # they ended, and the server may not have heard what became of a project
         self._adopt()
         # The server counts the slots, and a person there may give more than this machine asked for.
         self._slots = Pool("slot", MAX_SLOTS)
 
+    def _furnished(self, server: Server) -> Workshop:
+        return Workshop(
+            server,
+            self._pump,
+            self._spool,
+            self._config.jobs,
+            self._config.roots,
+            self._boot_id,
+            self._reportable,
+            self._dropped,
+            self._config.log_cap,
+            self._owner.policy,
+            lambda: {attempt.attempt_id for attempt in self.loop.held()},
+            self._config.disk_floor_bytes,
+        )
+
     def start(self) -> None:
         for attempt in self._adopted:
             self._slots.submit(attempt.run)
+        for attempt in self._untold:
+            self._slots.submit(attempt.deliver)
         threading.Thread(target=self._pump.run, name="pump", daemon=True).start()
         for number in range(IN_FLIGHT):
             threading.Thread(target=self.loop.run, name=f"sync-{number}", daemon=True).start()
@@ -126,7 +138,7 @@ class Session:
         leftovers.sweep(
             self._config.jobs,
             self._config.jobs_bytes,
-            lambda: {attempt.attempt_id for attempt in self.loop.held()},
+            self._workshop.held,
         )
 
     def drain(self) -> None:
@@ -256,6 +268,8 @@ class Session:
             disk_free=int(self._gauges.metrics()["disk_free_bytes"]),
             disk_floor=self._config.disk_floor_bytes,
             jobs=str(self._config.jobs),
+            projects=str(self._config.roots.projects),
+            mirrors=str(self._config.roots.mirrors),
             tools={name: found.to_dict() for name, found in self._prober.found.items()},
             policy=self._owner.policy().to_dict(),
         )
@@ -273,7 +287,10 @@ class Session:
         attempt = Attempt(self._workshop, offer)
         attempt.restore(report)
         self.loop.hold(attempt)
-        attempt.flush()
+        if attempt.calls_back:
+            self._untold.append(attempt)
+        else:
+            attempt.flush()
         return report
 
     def _take_up(self, path: Path) -> None:

@@ -29,6 +29,8 @@ class Snapshot:
     disk_floor: int = 0
     storage: str = ""
     jobs: str = ""
+    projects: str = ""
+    mirrors: str = ""
     tools: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)  # the owner's; empty: everything is allowed
 

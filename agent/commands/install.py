@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypedDict
 
-from agent import config, durable, exits, identity, lock, machine, program
+from agent import config, durable, exits, identity, lock, machine, program, roots
 from agent.errors import BadConfig, Stop
 from agent.unit import MARK, NAME, Unit
 
@@ -27,7 +27,14 @@ CARRIED = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BU
 CARRIED_TOO = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 # The unit starts in another folder than this shell.
 PATHS = frozenset(
-    {"AGENT_POLICY", "AGENT_JOBS_WORKSPACE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", *CARRIED_TOO}
+    {
+        "AGENT_POLICY",
+        "AGENT_JOBS_WORKSPACE",
+        *roots.VARIABLES.values(),
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        *CARRIED_TOO,
+    }
 )
 # The identity has them, or they are said on the command line.
 LEFT_OUT = frozenset(

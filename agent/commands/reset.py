@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from agent import config, diary, exits, held, identity, lock, program, rotation
-from agent.commands.status import said_of_task
+from agent import config, diary, exits, held, identity, lock, program, project, rotation
+from agent.commands.status import roots_of, said_of_task
 from agent.errors import BadConfig, Stop
 from agent.held import Held
 from agent.identity import Identity
+from agent.journal import remove_tree
+from agent.roots import Roots
 
+# And what lies beside one.
+MIRROR = re.compile(r"[0-9a-f]{32}\.git.*")
 HELP = "forget which worker this machine is, so that it can join anew"
 
 
@@ -51,6 +56,7 @@ def _reset(storage: Path, environ: Mapping[str, str], *, is_sure: bool, is_force
         raise Stop(f"an agent has just been started with {storage}: stop it first", exits.IN_USE)
     _forget(storage, left)
     print(_said(me))
+    _clear_projects(roots_of(storage, environ, last))
     return exits.DONE
 
 
@@ -89,6 +95,22 @@ def _forget(storage: Path, left: list[Held]) -> None:
         one.forget(storage)
     for name in (identity.FILE, diary.FILE, rotation.WISH):
         (storage / name).unlink(missing_ok=True)
+
+
+def _clear_projects(roots: Roots) -> None:
+    """Mirrors go: what the next worker's organisation asks for, it shall fetch with credentials of its own. Of checkouts
+    nobody knows here whether somebody still needs what isn't pushed."""
+    if not roots.projects.exists() or not lock.take_folder(roots.projects):  # another agent's as well
+        return
+    for path in roots.mirrors.iterdir() if roots.mirrors.is_dir() else ():
+        if MIRROR.fullmatch(path.name):
+            remove_tree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    checkouts = project.placed(roots.projects)
+    if checkouts:
+        print(
+            f"Its projects stay in {roots.projects}: {', '.join(checkouts)}. The server knows nothing of them any more:"
+        )
+        print("remove them by hand once nothing in them is needed.")
 
 
 def _said(me: Identity | None) -> str:

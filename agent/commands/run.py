@@ -49,6 +49,9 @@ def prepare(settings: Config) -> identity.Identity:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not lock.take(directory):
                 raise Stop(f"another agent is using {directory}", exits.IN_USE)
+        settings.roots.make()
+        if not lock.take_folder(settings.roots.projects):
+            raise Stop(f"another agent is using {settings.roots.projects}", exits.IN_USE)
         Owner(settings)  # a policy that can't be held to ends it here, before anybody hears that it works
         return identity.prepare(settings.storage, settings.server_url, settings.pin)
     except OSError as error:

@@ -6,12 +6,29 @@ import argparse
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent import config, diary, exits, held, identity, lock, machine, owner, program, standing, tools
+from agent import (
+    config,
+    diary,
+    exits,
+    held,
+    identity,
+    leftovers,
+    lock,
+    machine,
+    owner,
+    program,
+    project,
+    roots,
+    standing,
+    tools,
+)
 from agent.errors import BadConfig
 from agent.probes import Prober
+from agent.roots import Roots
 from agent.snapshot import Snapshot
 from agent.terminal import printable
 
@@ -62,6 +79,7 @@ def _facts(storage: Path, environ: Mapping[str, str]) -> Facts:
         "connection": _connection(pid is not None, now, last),
         "tasks": [one.to_dict() for one in held.held(storage, jobs)],
         "disk": _disk(jobs, storage, environ, last),
+        "projects": _projects(roots_of(storage, environ, last)),
         "tools": dict(now.tools) if now and now.tools else _probed(),
         "policy": dict(now.policy) if now else _policy(storage, environ),
     }
@@ -95,6 +113,23 @@ def _disk(jobs: Path, storage: Path, environ: Mapping[str, str], last: Snapshot 
     where = next((path for path in (jobs, storage, *storage.parents) if path.exists()), Path("/"))
     gauges = machine.Gauges(where, floor)
     return {"free": int(gauges.metrics()["disk_free_bytes"]), "problem": gauges.disk_low}
+
+
+def roots_of(storage: Path, environ: Mapping[str, str], last: Snapshot | None) -> Roots:
+    """As the agent used them; what it would use, where there was none."""
+    found = roots.said(environ, storage)
+    if last is None or not last.projects:
+        return found
+    return replace(found, projects=Path(last.projects), mirrors=Path(last.mirrors))
+
+
+def _projects(places: Roots) -> Facts:
+    return {
+        "path": str(places.projects),
+        "checkouts": project.placed(places.projects),
+        "mirrors": str(places.mirrors),
+        "mirrors_bytes": leftovers.size_of(places.mirrors),
+    }
 
 
 def _probed() -> Facts:
@@ -139,6 +174,7 @@ def lines(facts: Facts) -> Iterator[str]:
     yield _line("tasks", f"{len(tasks)} held" if tasks else "none held")
     yield from (f"{'':12}{said_of_task(task)}" for task in tasks)
     yield _line("disk", facts["disk"]["problem"] or f"{machine.gib(facts['disk']['free'])} free")
+    yield _line("projects", _said_of_projects(facts["projects"]))
     yield from _said_of_tools(facts["tools"])
     yield _line("policy", _said_of_policy(facts["policy"]))
     yield _line("storage", str(storage))
@@ -171,6 +207,12 @@ def said_of_task(task: Facts) -> str:
     else:
         said = f"runs for {ago(task['running_s'])}"
     return " ".join(part for part in (task["task_id"], task["tool"], task["name"], said) if part)
+
+
+def _said_of_projects(projects: Facts) -> str:
+    count, size = len(projects["checkouts"]), projects["mirrors_bytes"]
+    mirrors = f"; mirrors take {machine.gib(size)}" if size else ""
+    return f"{count} in {projects['path']}{mirrors}" if count else f"none{mirrors}"
 
 
 def _said_of_policy(policy: Facts) -> str:

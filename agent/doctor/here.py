@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent import files, identity, machine, owner, probes, tools
+from agent import files, identity, machine, owner, project, tools
 from agent.config import Config
 from agent.doctor.verdict import Look, Verdict, ok, problem, warning
 from agent.environment import base
 from agent.errors import BadConfig
 from agent.probes import Prober
+from agent.roots import Roots
+from agent.tools.git import TOOL as GIT
 
 # For others than the account itself. That they may pass through to a task's folder is another thing (run_as).
 READABLE = stat.S_IRGRP | stat.S_IWGRP | stat.S_IROTH | stat.S_IWOTH
@@ -31,6 +33,7 @@ class Here:
             Look("git", look_for_git),
             Look("disk", self.look_at_disk),
             Look("storage", self.look_at_storage),
+            Look("projects", self.look_at_projects),
             Look("policy", self.look_at_policy),
             Look("files", self.count_files),
             Look("tools", look_at_tools),
@@ -65,6 +68,15 @@ class Here:
             *(_writable(self.config.jobs) if self.config.jobs.exists() else []),
         ]
         return found or [ok(f"{storage} can be written, and only by {_me()}")]
+
+    def look_at_projects(self) -> list[Verdict]:
+        roots = self.config.roots
+        there = [folder for folder in roots.folders if folder.exists()]
+        found = [verdict for folder in there for verdict in _writable(folder)]
+        if not found and roots.projects in there and roots.mirrors in there:
+            found += _on_two_disks(roots)
+        checkouts = len(project.placed(roots.projects))
+        return found or [ok(f"{checkouts or 'none'} at {roots.projects}")]
 
     def _foreign(self) -> Iterator[Verdict]:
         """What others could read or change. A group or the world never sees a worker's key."""
@@ -112,15 +124,22 @@ class Here:
 
 
 def look_for_git() -> Verdict:
-    git = shutil.which("git", path=base()["PATH"])
-    if git is None:
-        return warning(
-            "not there: tasks with a project need it", "install it, for instance: apt-get install git"
+    if shutil.which("git", path=base()["PATH"]) is None:
+        return warning("not there: projects need it", "install it, for instance: apt-get install git")
+    found = GIT.probe(base()["PATH"])
+    return (
+        ok(found.version)
+        if found.works
+        else warning(found.problem, "projects need it: try git --version by hand")
+    )
+
+
+def _on_two_disks(roots: Roots) -> Iterator[Verdict]:
+    if roots.projects.stat().st_dev != roots.mirrors.stat().st_dev:
+        yield warning(
+            f"{roots.projects} and {roots.mirrors} are on different disks: every clone is a whole copy",
+            "give AGENT_MIRRORS_PATH a place beside the projects",
         )
-    try:
-        return ok(probes.first_line([git, "--version"], base()["PATH"]))
-    except probes.NoAnswer as error:
-        return warning(str(error), "tasks with a project need it: try it by hand")
 
 
 def look_at_tools() -> list[Verdict]:
@@ -128,6 +147,7 @@ def look_at_tools() -> list[Verdict]:
     return [
         _of_tool(name, one.works, one.version, one.problem, one.signed_in)
         for name, one in sorted(found.items())
+        if name != GIT.name  # looked at before
     ]
 
 

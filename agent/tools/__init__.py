@@ -7,10 +7,14 @@ import importlib
 import pkgutil
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    from agent.project import Project
+    from agent.roots import Roots
 
 Input = Mapping[str, Any]
 MAX_FINDING = 200
@@ -72,14 +76,14 @@ class Finding:
         """As it is declared. The server takes short texts of one line: programs say what they like."""
         return {
             "works": self.works,
-            "version": _short(self.version),
+            "version": one_line(self.version, MAX_FINDING),
             "signed_in": self.signed_in,
-            "problem": _short(self.problem),
+            "problem": one_line(self.problem, MAX_FINDING),
         }
 
 
-def _short(text: str) -> str:
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:MAX_FINDING]
+def one_line(text: str, most: int) -> str:
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())[:most]
 
 
 class Job(Protocol):
@@ -135,13 +139,30 @@ class Tool(ABC):
         }
 
 
-class ProcessTool(Tool):
-    @abstractmethod
-    def command(self, task_input: Input, directory: Path, path: str) -> Command:
-        """What to start; files it needs go to `directory`, `path` is where programs are looked for.
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a process is to run. `held`: the attempts that the agent has now; `repositories`: the owner's rule."""
 
-        Raises NotStartable, or OSError where a file can't be written.
-        """
+    directory: Path  # of the attempt: files that the process needs go there
+    work: Path  # its working directory
+    notes: Path  # what it tells the agent beside its log (agent.notes), where its tool does that
+    path: str  # where programs are looked for
+    roots: Roots
+    disk_floor_bytes: int = 0
+    project: Project | None = None
+    held: Collection[str] = ()
+    repositories: Sequence[str] | None = None
+
+
+class ProcessTool(Tool):
+    # Its process writes notes: progress, and facts that become the result's data.
+    has_notes: ClassVar[bool] = False
+    # Its tasks make, change or remove a checkout: they don't run in it, and the server hears what became of it.
+    places_projects: ClassVar[bool] = False
+
+    @abstractmethod
+    def command(self, task_input: Input, here: Surroundings) -> Command:
+        """What to start. Raises NotStartable, BadInput, or OSError where a file can't be written."""
 
 
 class InlineTool(Tool):

@@ -18,6 +18,7 @@ from agent.tools import (
     Input,
     NotStartable,
     ProcessTool,
+    Surroundings,
     Uses,
     checked_text,
     refuse_unknown,
@@ -86,14 +87,14 @@ class Shell(ProcessTool):
         commands = [task_input["argv"]] if "argv" in task_input else None
         return Uses(commands, list(task_input.get("env", {})))
 
-    def command(self, task_input: Input, directory: Path, path: str) -> Command:
+    def command(self, task_input: Input, here: Surroundings) -> Command:
         env = dict(task_input.get("env", {}))
         if "argv" in task_input:
             program, *arguments = task_input["argv"]
-            return Command([_resolved(program, env.get("PATH", path), directory), *arguments], env)
-        script = directory / "script"
+            return Command([_resolved(program, env.get("PATH", here.path), here.work), *arguments], env)
+        script = here.directory / "script"
         script.write_bytes(task_input["script"].encode("utf-8"))
-        return Command([_bash(path) or "/bin/sh", str(script)], env)
+        return Command([_bash(here.path) or "/bin/sh", str(script)], env)
 
     def probe(self, path: str) -> Finding:
         _bash.cache_clear()  # it may have come or gone since
@@ -130,9 +131,9 @@ def _check_env(env: object) -> None:
         checked_text(f"env.{name}", value, MAX_ARGUMENT_BYTES - len(name))
 
 
-def _resolved(program: str, path: str, directory: Path) -> str:
+def _resolved(program: str, path: str, work: Path) -> str:
     """An absolute path, because the wrapper's shell would take `exit` or `echo` for its own."""
-    where = program if "/" not in program else str(directory / "work" / program)
+    where = program if "/" not in program else str(work / program)
     found = shutil.which(where, path=path)
     if found:
         return str(Path(found).absolute())

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from agent import clock, orphans, process
-from agent.attempt import Lease
+from agent.lease import Lease
 from agent.config import Config
 from agent.ending import Why
 from agent.identity import Identity
