@@ -13,7 +13,7 @@ from agent.server import Failing, Refused, Server, Unreachable
 
 log = logging.getLogger("agent")
 
-# The server takes these, and no others. What isn't known is left out.
+# The server takes these. What isn't known is left out; null is known: no branch, where a tag is checked out.
 FACTS = (
     "operation",
     "usable",
@@ -47,7 +47,7 @@ def body_of(report: Mapping[str, Any]) -> dict[str, Any] | None:
     facts = report.get("result", {}).get("data")
     if not isinstance(facts, dict):
         return None
-    known = {name: facts[name] for name in FACTS if facts.get(name) is not None}
+    known = {name: facts[name] for name in FACTS if name in facts}
     return {
         "attempt_id": report["attempt_id"],
         "success": report["status"] == "completed",

@@ -13,6 +13,26 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
+@dataclass(eq=False)
+class FakeAttempt:
+    offer: Json
+    data: Json
+    log: bytearray = field(default_factory=bytearray)
+    reports: list[Json] = field(default_factory=list)
+    dropped: list[tuple[int, int]] = field(default_factory=list)  # what chunks and tails said is left out
+    chunk_times: list[float] = field(default_factory=list)
+    told: list[Json] = field(default_factory=list)  # how far it is
+    told_times: list[float] = field(default_factory=list)
+    is_offered: bool = False
+    is_held: bool = False
+    is_ended: bool = False
+    cancel_reason: str | None = None
+
+    @property
+    def report(self) -> Json:
+        return self.reports[-1]
+
+
 @dataclass
 class Answer:
     """`kind` other than JSON makes it an answer that isn't the server's."""

@@ -11,34 +11,15 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import ThreadingHTTPServer
 from typing import Any
 
 from tests.agent.fake_control import FakeControl
-from tests.agent.fake_http import Answer, Json, handler_of, problem
+from tests.agent.fake_http import Answer, FakeAttempt, Json, handler_of, problem
 from tests.certificates import Pair
 
 NO_ORDERS: Json = {"offers": [], "cancel": [], "unknown": []}
-
-
-@dataclass(eq=False)
-class FakeAttempt:
-    offer: Json
-    data: Json
-    log: bytearray = field(default_factory=bytearray)
-    reports: list[Json] = field(default_factory=list)
-    dropped: list[tuple[int, int]] = field(default_factory=list)  # what chunks and tails said is left out
-    chunk_times: list[float] = field(default_factory=list)
-    is_offered: bool = False
-    is_held: bool = False
-    is_ended: bool = False
-    cancel_reason: str | None = None
-
-    @property
-    def report(self) -> Json:
-        return self.reports[-1]
 
 
 class FakeServer:
@@ -59,6 +40,8 @@ class FakeServer:
         self.misbehave: Callable[[str, str], Answer | None] = lambda method, path: None
         self.judge_report: Callable[[FakeAttempt, Json], Json | None] = lambda attempt, report: None
         self.judge_chunk: Callable[[FakeAttempt, int, bytes], Answer | None] = lambda *_: None
+        self.project_reports: list[Json] = []  # `project_id` and what was said, in the order of `events`
+        self.events: list[str] = []  # of an attempt's end: project, report
         self.unknown: set[str] = set()
         self.levels: Json = {}  # what each answer to sync says besides
         self.stream: list[str] = []
@@ -113,7 +96,14 @@ class FakeServer:
         return attempt
 
     def known(
-        self, tool: str, task_input: Json, *, fetch: bool = False, secrets: Json | None = None, **more: Any
+        self,
+        tool: str,
+        task_input: Json,
+        *,
+        fetch: bool = False,
+        secrets: Json | None = None,
+        project: Json | None = None,
+        **more: Any,
     ) -> FakeAttempt:
         """An attempt that the server knows of and doesn't offer by itself."""
         task_id, attempt_id = str(uuid.uuid4()), str(uuid.uuid4())
@@ -128,8 +118,8 @@ class FakeServer:
             **more,
         }
         data: Json = {"task": {"id": task_id, "attempt_id": attempt_id, "tool": tool, "input": task_input}}
-        if secrets is not None:
-            data["secrets"] = secrets
+        data |= {} if secrets is None else {"secrets": secrets}
+        data |= {} if project is None else {"project": project}
         if not fetch:
             offer["data"] = data
         attempt = FakeAttempt(offer, data)
@@ -209,9 +199,23 @@ class FakeServer:
             return self._chunk(headers, content)
         if route.endswith("/cc-status"):
             return self._control_status()
+        if route.endswith("/status"):
+            return self._told(route, json.loads(content))
         if route.endswith("/data"):
             return Answer(200, self.attempts[query.removeprefix("attempt_id=")].data)
         return problem(404)
+
+    def _told(self, route: str, body: Json) -> Answer:
+        kind, name = route.split("/")[-3:-1]
+        with self.lock:
+            if kind == "projects":
+                self.project_reports.append({"project_id": name, **body})
+                self.events.append("project")
+                return Answer(200, {"status": "active"})
+            attempt = self.attempts[body["attempt_id"]]
+            attempt.told.append(body)
+            attempt.told_times.append(time.monotonic())
+            return Answer(200, {"cancel": attempt.cancel_reason is not None})
 
     def _control_status(self) -> Answer:
         if self.is_pending:
@@ -336,6 +340,7 @@ class FakeServer:
         if report.get("log_size", len(attempt.log)) != len(attempt.log):
             return {**name, "status": 412, "next_offset": len(attempt.log)}
         attempt.reports.append(report)
+        self.events.append("report")
         attempt.is_ended = True
         self.lock.notify_all()
         return {**name, "status": 200, "new_status": report["status"]}

@@ -63,9 +63,9 @@ def submit() -> Response | tuple[str, int]:
 
 
 def _tools() -> "list[Tool]":
-    return sorted(
-        tools.catalogue(me().organisation_id), key=lambda tool: (tool.name != FIRST_TOOL, tool.name)
-    )
+    """Without those that a domain has for itself: it has a form of its own."""
+    offered = [tool for tool in tools.catalogue(me().organisation_id) if tool.name not in service.makers]
+    return sorted(offered, key=lambda tool: (tool.name != FIRST_TOOL, tool.name))
 
 
 def _same() -> "Task | None":
