@@ -68,6 +68,7 @@ class TaskAnswer(TaskRow):
     on_lost: Literal["fail", "requeue"]
     labels: Annotated[dict[str, str | None], Field(description="What it asks of a worker; null: any value")]
     locks: list[str]
+    project_reads_only: Annotated[bool, Field(description="Changes nothing in its project's checkout")]
     not_before: Annotated[Time | None, Field(description="When an automatic retry is due")]
     attempts: list[AttemptAnswer]
 

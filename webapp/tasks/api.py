@@ -60,7 +60,13 @@ def list_tasks() -> Response:
     """Newest first."""
     asked = parse_query(TaskQuery)
     wanted = listing.Filter(
-        asked.status or "", asked.tool, asked.worker_id, asked.q[:255], asked.since, asked.label
+        asked.status or "",
+        asked.tool,
+        asked.worker_id,
+        asked.q[:255],
+        asked.since,
+        asked.label,
+        asked.project_id,
     )
     found = listing.tasks(me().organisation_id, wanted, asked.after, asked.limit + 1)
     page, after = cut(found, asked.limit, attrgetter("id"))
@@ -251,6 +257,7 @@ def as_wire(task: Task) -> TaskAnswer:
         "on_lost": task.on_lost,
         "labels": dict(wanted.labels),
         "locks": list(wanted.locks),
+        "project_reads_only": wanted.project_use == "reads",
         "not_before": clock.wire(task.not_before),
         "attempts": [_attempt(attempt) for attempt in task.attempts],
     }

@@ -1,7 +1,7 @@
 """One pass of a worker's sync: take its reports, renew what it holds, give it what fits."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,15 +39,25 @@ def exchange(caller: Caller, request: SyncRequest, terms: Terms = ALL) -> Answer
     with reports.receiving(caller, request.reports) as arrived:
         offered = placements.offered_by_caller(caller)
         fitting = placements.matching(offered) if _free(caller, held, request) > 0 or arrived else []
-        offers: list[Offer] = []
-        reported: list[Reported] = []
+        done = Done(held, _room(caller, held, request))
         must_write = arrived or _to_renew(held, request, terms) or _overtaken(held, request, terms)
-        if must_write or _could_claim(caller, held, request, fitting):
-            reported, held, offers = _write(caller, request, arrived, fitting, terms)
-    answer = _answer(caller, request, held, [*offers, *_lost_offers(caller, held, request, terms)], reported)
-    answer.free_slots = _free(caller, held, request) - len(offers)
-    answer.offered = offered
+        if must_write or queue.could_claim(caller, fitting, done.room):
+            done = _write(caller, request, arrived, fitting, terms)
+    offers = [*done.offers, *_lost_offers(caller, done.held, request, terms)]
+    answer = _answer(caller, request, done.held, offers, done.reported)
+    answer.free_slots = _free(caller, done.held, request) - len(done.offers)
+    answer.offered = replace(offered, occupied=done.room.occupied)
     return answer
+
+
+@dataclass
+class Done:
+    """What a pass has changed: `held` before the claim, `room` after it."""
+
+    held: Sequence[Held]
+    room: Room
+    offers: list[Offer] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
 
 
 def _of_its_own(held: Sequence[Held], request: SyncRequest, terms: Terms) -> SyncRequest:
@@ -65,8 +75,8 @@ def _of_its_own(held: Sequence[Held], request: SyncRequest, terms: Terms) -> Syn
 
 def _write(
     caller: Caller, request: SyncRequest, arrived: list[Arrived], fitting: Sequence[str], terms: Terms
-) -> tuple[list[Reported], Sequence[Held], list[Offer]]:
-    """(reported, held before the claim, offers of what was claimed), under the worker's lock."""
+) -> Done:
+    """Under the worker's lock."""
     lease_s = current_app.config["SETTINGS"].lease_s
     with transaction():
         caller = queue.lock_worker(caller)
@@ -83,9 +93,10 @@ def _write(
         caller = replace(caller, has_refused=caller.has_refused or has_just_refused)
         held = queue.held_by(caller.worker_id)
         room = _room(caller, held, request)
-        claimed = queue.claim(caller, fitting, room, lease_s) if room.slots > 0 else []
+        fitting = placements.still_matching(fitting, caller.worker_id) if room.slots > 0 else []
+        claimed = queue.claim(caller, fitting, room, lease_s) if fitting else []
         offers = [ready for task in claimed if (ready := _offer_or_fail(task))]
-    return reported, held, offers
+    return Done(held, room, offers, reported)
 
 
 def _end_unstarted(lost: Sequence[Held]) -> None:
@@ -106,13 +117,6 @@ def _offer_or_fail(task: Row[Any]) -> Offer | None:
         return None
 
 
-def _could_claim(caller: Caller, held: Sequence[Held], request: SyncRequest, fitting: Sequence[str]) -> bool:
-    """A read. What finds no place of its class isn't asked for: each look would write, and claim nothing."""
-    room = _room(caller, held, request)
-    admitted = [each for each in fitting if room.admits(placements.wanted(each).slot_class)]
-    return queue.has_candidates(admitted, caller)
-
-
 def _free(caller: Caller, held: Sequence[Held], request: SyncRequest) -> int:
     """Slots to give work to. Not where a person or its failures have set the worker aside: read anew at each pass."""
     takes_more = request.accepting and not caller.is_draining and not caller.is_quarantined
@@ -120,12 +124,10 @@ def _free(caller: Caller, held: Sequence[Held], request: SyncRequest) -> int:
 
 
 def _room(caller: Caller, held: Sequence[Held], request: SyncRequest) -> Room:
-    classes = [placements.wanted(item.placement_id).slot_class for item in held]
-    return Room(
-        slots=_free(caller, held, request),
-        plans=request.plan_limit - classes.count("plan"),
-        exclusive=1 - classes.count("exclusive"),
-    )
+    room = Room(slots=_free(caller, held, request) + len(held), plans=request.plan_limit)
+    for item in held:
+        room.take(placements.wanted(item.placement_id))
+    return room
 
 
 def _to_renew(held: Sequence[Held], request: SyncRequest, terms: Terms) -> list[Held]:

@@ -25,6 +25,7 @@ class Filter:
     since: datetime | None = None
     # What they ask of a worker: a key, or key=value.
     label: str = ""
+    project_id: str = ""
 
 
 def tasks(organisation_id: str, wanted: Filter, after: str | None = None, limit: int = 50) -> Sequence[Task]:
@@ -79,6 +80,8 @@ def _filtered(query: Select[Task], organisation_id: str, wanted: Filter) -> Sele
         query = query.where(Task.tool == wanted.tool)
     if wanted.worker_id:
         query = query.where(Task.worker_id == wanted.worker_id)
+    if wanted.project_id:
+        query = query.where(Task.project_id == wanted.project_id)
     if wanted.label:
         query = query.where(Task.placement_id.in_(_asking_for(organisation_id, wanted.label)))
     if wanted.since:

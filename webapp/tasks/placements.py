@@ -1,6 +1,7 @@
 """What the queued tasks ask for, and which worker can give it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from sqlalchemy import insert
@@ -8,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from webapp.database import after_commit, run, transaction
 from webapp.extensions import db
-from webapp.tasks import statements
+from webapp.tasks import known_projects, statements
 from webapp.tasks.models import Placement, PlacementLock
 from webapp.tasks.rules import Offered, Wanted, mismatches
 from webapp.workers.caller import Caller
@@ -81,6 +82,7 @@ def wanted(placement_id: str) -> Wanted:
         tuple(row.locks),
         row.project_id,
         row.project_use,
+        known_projects.name_of(row.project_id) if row.project_id else "",
     )
 
 
@@ -95,8 +97,8 @@ def offered_by_caller(caller: Caller) -> Offered:
     )
 
 
-def offered_by(worker: Worker) -> Offered:
-    """The same of a worker that isn't calling."""
+def offered_by(worker: Worker, checkouts: frozenset[str] = frozenset()) -> Offered:
+    """The same of a worker that isn't calling. `checkouts`: of the projects that it is asked for."""
     broken = {
         str(fact["name"]): str(fact.get("problem") or "no reason given")
         for fact in worker.tool_facts
@@ -109,9 +111,31 @@ def offered_by(worker: Worker) -> Offered:
         worker.all_labels,
         worker.admins_only,
         broken,
+        checkouts=checkouts,
     )
 
 
 def matching(offered: Offered) -> list[str]:
-    """The placements of the queue that this worker can take."""
-    return [placement_id for placement_id, wanted in queued().items() if not mismatches(wanted, offered)]
+    """The placements of the queue that this worker can take. Its checkouts are asked for only where somebody wants one."""
+    asked = queued()
+    if any(wanted.organisation_id == offered.organisation_id for wanted in in_projects(asked.values())):
+        offered = replace(offered, checkouts=checkouts_of(offered.worker_id))
+    return [placement_id for placement_id, wanted in asked.items() if not mismatches(wanted, offered)]
+
+
+def still_matching(placement_ids: Sequence[str], worker_id: str) -> Sequence[str]:
+    """Under the worker's lock, and after a look at what it holds: without those whose checkout has gone since `matching`.
+
+    While a checkout goes, the task that removes it is held and keeps all others out; it has said so when it isn't any more.
+    """
+    if not any(in_projects(map(wanted, placement_ids))):
+        return placement_ids
+    here = checkouts_of(worker_id)
+    return [
+        each for each in placement_ids if not wanted(each).needs_checkout or wanted(each).project_id in here
+    ]
+
+
+def in_projects(asked: Iterable[Wanted]) -> list[Wanted]:
+    """Those that a worker can only take where it has a checkout."""
+    return [each for each in asked if each.needs_checkout]

@@ -1,6 +1,6 @@
 """The queue's verbs for workers: claim, start, renew."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,19 +46,46 @@ def has_candidates(placement_ids: Sequence[str], asker: Caller | Offered | None 
     return any(_best_of(each, 1, asker, to_claim=False) for each in placement_ids)
 
 
+def could_claim(asker: Caller | Offered, placement_ids: Sequence[str], room: Room) -> bool:
+    """Whether a claim by this worker would find something. What finds no place of its class, or another task in its
+    checkout, isn't asked for: each such claim would lock the worker's row, and take nothing.
+
+    Notes in `room` which checkouts are awaited.
+    """
+    for project_id in _contested(placement_ids, room):
+        line = [each for each in placement_ids if placements.wanted(each).project_id == project_id]
+        first = next(
+            iter(_in_order(best for each in line for best in _best_of(each, 1, asker, to_claim=False))), None
+        )
+        if first is not None:
+            room.occupied.heed(placements.wanted(first.placement_id))
+    return has_candidates([each for each in placement_ids if room.admits(placements.wanted(each))], asker)
+
+
+def _contested(placement_ids: Sequence[str], room: Room) -> set[str]:
+    """The projects whose checkout is being read, and in which some would read and others change it."""
+    asked = [placements.wanted(each) for each in placement_ids]
+    reading = {
+        each.project_id for each in asked if each.project_use == "reads" and room.occupied.admits(each)
+    }
+    kept_out = {each.project_id for each in asked if not room.occupied.admits(each)}
+    return {project_id for project_id in reading & kept_out if project_id is not None}
+
+
 def claim(caller: Caller, placement_ids: Sequence[str], room: Room, lease_s: float) -> list[Row[Any]]:
     """Assign what there is room for of these placements to this worker, best first. Returns the tasks as `OFFERED`.
 
     The caller holds the worker's lock and has counted its room. Durable with the commit, before any offer is sent.
     """
     claimed = []
-    for candidate in _candidates(caller, placement_ids, room.slots):
+    for candidate in _candidates(caller, placement_ids, room):
         wanted = placements.wanted(candidate.placement_id)
-        if not room.admits(wanted.slot_class):
+        if not room.admits(wanted):
+            room.occupied.heed(wanted)
             continue
         task = _claim_one(caller, candidate.id, wanted)
         if task is not None:
-            room.take(wanted.slot_class)
+            room.take(wanted)
             claimed.append(task)
     run_many(statements.NEW_ATTEMPT, [_attempt(caller, task, lease_s) for task in claimed])
     if claimed:
@@ -94,14 +121,22 @@ def _best_of(
     return run(statements.BEST[asker], **values, count=count).all()
 
 
-def _candidates(caller: Caller, placement_ids: Sequence[str], count: int) -> list[Row[Any]]:
+def _candidates(caller: Caller, placement_ids: Sequence[str], room: Room) -> list[Row[Any]]:
     """The best of each placement, then the best of those: no sort over the whole queue.
 
-    More than `count`, because some may find no room in their class or be taken by somebody else.
+    More than there is room for, because some may find none in their class or be taken by somebody else. Who is kept out
+    of a checkout stands among them only where others could overtake.
     """
+    contested = _contested(placement_ids, room)
     found: list[Row[Any]] = []
     for placement_id in placement_ids:
-        found.extend(_best_of(placement_id, count, caller, to_claim=True))
+        wanted = placements.wanted(placement_id)
+        if room.occupied.admits(wanted) or wanted.project_id in contested:
+            found.extend(_best_of(placement_id, room.slots, caller, to_claim=True))
+    return _in_order(found)
+
+
+def _in_order(found: Iterable[Row[Any]]) -> list[Row[Any]]:
     return sorted(found, key=lambda row: (-row.priority, row.id))
 
 

@@ -135,6 +135,11 @@ class Wanted:
     locks: tuple[str, ...] = ()  # sorted
     project_id: str | None = None
     project_use: ProjectUse = ""
+    project_name: str = field(default="", compare=False)  # for people; no part of what is asked
+
+    @property
+    def needs_checkout(self) -> bool:
+        return self.project_id is not None and self.project_use != "places"
 
     @property
     def id(self) -> str:
@@ -143,6 +148,35 @@ class Wanted:
         if self.project_id:  # without one the id is as it was before there were any
             facts += [self.project_id, self.project_use]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+@dataclass
+class Occupied:
+    """A worker's checkouts that tasks work in: any number that read, or one that doesn't only read.
+
+    `awaited`: of these projects a task that doesn't only read waits for the readers to leave. Later readers stay behind
+    it, or it would wait for ever.
+    """
+
+    uses: dict[str, ProjectUse] = field(default_factory=dict)
+    awaited: set[str] = field(default_factory=set)
+
+    def admits(self, wanted: Wanted) -> bool:
+        if wanted.project_id is None:
+            return True
+        if wanted.project_use != "reads":
+            return wanted.project_id not in self.uses
+        is_read = self.uses.get(wanted.project_id, "reads") == "reads"
+        return is_read and wanted.project_id not in self.awaited
+
+    def take(self, wanted: Wanted) -> None:
+        if wanted.project_id is not None and (wanted.project_use != "reads" or self.admits(wanted)):
+            self.uses[wanted.project_id] = wanted.project_use
+
+    def heed(self, wanted: Wanted) -> None:
+        """It was its turn. In what comes after it nobody overtakes it."""
+        if wanted.project_id is not None and wanted.project_use != "reads" and not self.admits(wanted):
+            self.awaited.add(wanted.project_id)
 
 
 @dataclass(frozen=True)
@@ -157,24 +191,31 @@ class Offered:
     # Tools that are there and don't work: name → why.
     broken_tools: Mapping[str, str] = field(default_factory=dict)
     has_refused: bool = False  # some tasks, one by one, whatever they ask for
+    checkouts: frozenset[str] = frozenset()  # ids of the projects that it has, ready for tasks
+    occupied: Occupied = field(
+        default_factory=Occupied
+    )  # of these, as it was when the worker began to wait for work
 
 
 @dataclass
 class Room:
-    """What a worker can still take. Every attempt uses a slot; of these so many may be plans, and one an apply."""
+    """What a worker can still take. Every attempt uses a slot; of these so many may be plans, and one an apply. In what
+    is occupied there is room for who doesn't disturb."""
 
     slots: int
     plans: int
     exclusive: int = 1
+    occupied: Occupied = field(default_factory=Occupied)
 
-    def admits(self, slot_class: str) -> bool:
+    def admits(self, wanted: Wanted) -> bool:
         kinds = {"plan": self.plans, "exclusive": self.exclusive}
-        return self.slots > 0 and kinds.get(slot_class, 1) > 0
+        return self.slots > 0 and kinds.get(wanted.slot_class, 1) > 0 and self.occupied.admits(wanted)
 
-    def take(self, slot_class: str) -> None:
+    def take(self, wanted: Wanted) -> None:
         self.slots -= 1
-        self.plans -= slot_class == "plan"
-        self.exclusive -= slot_class == "exclusive"
+        self.plans -= wanted.slot_class == "plan"
+        self.exclusive -= wanted.slot_class == "exclusive"
+        self.occupied.take(wanted)
 
 
 # Failures that say something about the machine, not about the task.
@@ -213,6 +254,8 @@ def mismatches(wanted: Wanted, offered: Offered) -> list[str]:
             reasons.append(f"has {key}={has}, not {value}")
     if offered.admins_only and not wanted.by_admin:
         reasons.append("serves admins only, until an admin opens it")
+    if wanted.needs_checkout and wanted.project_id not in offered.checkouts:
+        reasons.append(f"has no checkout of {wanted.project_name or 'its project'}")
     return reasons
 
 

@@ -283,6 +283,7 @@ class TaskQuery(Query):
     status: Literal[TaskStatus, "waiting"] | None = Field(None, description="waiting: queued or assigned")
     tool: str = ""
     worker_id: str = ""
+    project_id: str = ""
     label: Annotated[str, AfterValidator(_label_word)] = Field(
         "", description="What it asks of a worker: a key, or key=value"
     )
