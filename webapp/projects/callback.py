@@ -10,14 +10,13 @@ from webapp.database import transaction
 from webapp.errors import LeaseLost, NotFound
 from webapp.extensions import db
 from webapp.projects import host_keys, removal
-from webapp.projects.models import Checkout, Project
-from webapp.projects.operations import tell
+from webapp.projects.models import Checkout
+from webapp.projects.operations import project_of, tell, worker_of
 from webapp.projects.rules import TOOL, CheckoutStatus, Operation
 from webapp.projects.schemas import CheckoutReport, CommitSeen
 from webapp.projects.settling import ERROR_LONGEST
 from webapp.tasks.models import Attempt, Task
 from webapp.workers.caller import Caller
-from webapp.workers.models import Worker
 
 _FACTS = {"local_path", "branch", "commit", "subject", "author", "committed_at", "ahead", "behind"}
 _FACTS |= {"dirty", "dirty_count", "unpushed", "unpushed_count", "branches", "mirror_bytes"}
@@ -33,9 +32,9 @@ def settle(caller: Caller, project_id: str, said: CheckoutReport) -> CheckoutSta
         checkout = _checkout(task) if task is not None else None
         if task is not None and checkout is not None:
             _store(checkout, task.input["operation"], said)
-            _learn(caller, checkout, task.input["url"], said.host_keys)
+            _learn(checkout, task.input["url"], said.host_keys)
             db.session.flush()
-            tell(db.session.get_one(Project, project_id))
+            tell(project_of(checkout))
             return checkout.status
         if task is None:
             audit.record(caller.as_actor(), "project.foreign-status", project_id, project_id)
@@ -104,11 +103,10 @@ def _fail(checkout: Checkout, operation: Operation, said: CheckoutReport) -> Non
     checkout.status, checkout.ends_as = checkout.ends_as or checkout.status, None  # type: ignore[assignment]
 
 
-def _learn(caller: Caller, checkout: Checkout, url: str, lines: list[str]) -> None:
+def _learn(checkout: Checkout, url: str, lines: list[str]) -> None:
     if not lines:
         return
-    worker = db.session.get_one(Worker, caller.worker_id)
-    strange = host_keys.learn(checkout.organisation_id, url, lines, worker)
+    strange = host_keys.learn(checkout.organisation_id, url, lines, worker_of(checkout))
     if strange:
         words = f"The host showed another key than the one that is known: {', '.join(strange)}."
         checkout.error = f"{words} {checkout.error or ''}".strip()[:ERROR_LONGEST]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import selectinload
 
 from webapp.auth.actor import Actor
 from webapp.database import after_commit
@@ -81,10 +82,10 @@ def begin(
 ) -> str:
     """Make the task, and its checkout wait for it. Returns the task's id. Raises Busy.
 
-    In the transaction that is open, in which the checkout's row is locked and its project is loaded.
+    In the transaction that is open, in which the checkout's row is locked.
     """
     refuse_busy(checkout)
-    project = checkout.project
+    project = project_of(checkout)
     value: dict[str, Any] = {**asked_of(project), "operation": operation, "path": project.path}
     if force:
         value["force"] = True
@@ -138,10 +139,21 @@ def checkout_on(project: Project, worker_id: str) -> Checkout:
 
 def locked(checkout: Checkout) -> Checkout:
     """Its row as it is now, until the transaction that is open ends."""
-    found = db.session.get(Checkout, checkout.id, with_for_update=True, populate_existing=True)
+    loaded = (selectinload(Checkout.project), selectinload(Checkout.worker))
+    found = db.session.get(
+        Checkout, checkout.id, options=loaded, with_for_update=True, populate_existing=True
+    )
     if found is None:
         raise NotFound("There is no such checkout any more.")
     return found
+
+
+def project_of(checkout: Checkout) -> Project:
+    return db.session.get_one(Project, checkout.project_id)
+
+
+def worker_of(checkout: Checkout) -> Worker:
+    return db.session.get_one(Worker, checkout.worker_id)
 
 
 def refuse_busy(checkout: Checkout) -> None:

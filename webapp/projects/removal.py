@@ -11,7 +11,7 @@ from webapp.errors import Conflict
 from webapp.extensions import db
 from webapp.projects import access, credentials, operations
 from webapp.projects.models import Checkout, Project
-from webapp.projects.operations import begin, checkout_on, locked, tell
+from webapp.projects.operations import begin, checkout_on, locked, project_of, tell, worker_of
 from webapp.tasks import service as tasks
 from webapp.tasks.ending import Ending, end_queued
 from webapp.tasks.models import Task
@@ -60,7 +60,7 @@ def delete_on(
     with transaction():
         now, row = access.locked(project.id), locked(checkout)
         task_id = begin(actor, row, "delete", retry_of, force=force)
-        after = {"worker": row.worker.name, "force": force, "task_id": task_id}
+        after = {"worker": worker_of(row).name, "force": force, "task_id": task_id}
         audit.record(actor, "checkout.delete", now.path, now.id, after=after)
     return task_id
 
@@ -73,7 +73,7 @@ def forget_on(actor: Actor, project: Project, worker_id: str) -> None:
     _cancel(actor, [checkout])
     with transaction():
         now, row = access.locked(project.id), locked(checkout)
-        audit.record(actor, "checkout.forget", now.path, now.id, before={"worker": row.worker.name})
+        audit.record(actor, "checkout.forget", now.path, now.id, before={"worker": worker_of(row).name})
         remove(row)
         remove_if_empty(now)
 
@@ -91,9 +91,8 @@ def _cancel(actor: Actor, checkouts: list[Checkout]) -> None:
 
 def remove(checkout: Checkout) -> None:
     """Its row, in the transaction that is open, which holds its project's."""
-    db.session.delete(checkout)
-    db.session.flush()
-    tell(checkout.project)
+    db.session.execute(delete_rows(Checkout).where(Checkout.id == checkout.id))
+    tell(project_of(checkout))
 
 
 def remove_if_empty(project: Project) -> bool:

@@ -10,7 +10,7 @@ from webapp.projects import access, asking, credentials, operations, removal
 from webapp.projects.asking import branches
 from webapp.projects.cloning import clone, place
 from webapp.projects.models import Checkout, Project
-from webapp.projects.operations import WorkerOffline, begin, checkout_on, locked
+from webapp.projects.operations import WorkerOffline, begin, checkout_on, locked, worker_of
 from webapp.projects.rules import Operation
 from webapp.projects.schemas import ProjectChange
 from webapp.tasks import placements
@@ -65,7 +65,7 @@ _AUDITED: dict[Operation, str] = {"pull": "project.pull", "status": "project.ref
 def _refuse_without_files(checkout: Checkout) -> None:
     if checkout.synced_at is None:
         operations.refuse_busy(checkout)
-        raise Conflict(f"It was never cloned whole onto {checkout.worker.name}. Clone it there again.")
+        raise Conflict(f"It was never cloned whole onto {worker_of(checkout).name}. Clone it there again.")
 
 
 def _able(actor: Actor, project: Project, waits: bool) -> list[Checkout]:

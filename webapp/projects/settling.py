@@ -9,8 +9,8 @@ from webapp.database import run, table_of
 from webapp.extensions import db
 from webapp.projects import removal
 from webapp.projects.access import locked
-from webapp.projects.models import Checkout, Project
-from webapp.projects.operations import tell
+from webapp.projects.models import Checkout
+from webapp.projects.operations import project_of, tell
 from webapp.tasks.ending import Ending, end_queued
 from webapp.tasks.models import Task
 from webapp.workers.models import Worker
@@ -39,7 +39,7 @@ def ended(task_id: str) -> None:
     checkout.status, checkout.ends_as = checkout.ends_as or "error", None
     checkout.error = _words(db.session.get_one(Task, task_id, populate_existing=True))[:ERROR_LONGEST]
     db.session.flush()
-    tell(db.session.get_one(Project, checkout.project_id))
+    tell(project_of(checkout))
 
 
 def _words(task: Task) -> str:
