@@ -10,11 +10,11 @@ from typing import cast
 import pytest
 
 from agent import clock, orphans, process
-from agent.lease import Lease
 from agent.config import Config
 from agent.ending import Why
 from agent.identity import Identity
 from agent.journal import Entry, Place
+from agent.lease import Lease
 from agent.logs import AttemptLog, MemorySource, Owner
 from agent.session import Session
 from agent.tools.shell import Shell
