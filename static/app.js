@@ -122,10 +122,11 @@
   setInterval(() => paintTimes("time[data-elapsed], time[data-countdown]"), 1000);
   setInterval(() => paintTimes("time[data-relative]"), 5000);
 
-  // ---- What a person is doing survives a swap: ticked boxes, open <details id>, focus ---------------------
+  // ---- What a person is doing survives a swap: ticked boxes, open <details id>, an open dialog, focus ------
 
   const picked = new Set();
   const opened = new Map();
+  let asked = null;                   // the dialog that was open
   let focused = null;
 
   const boxes = () => all("input[data-bulk]");
@@ -162,13 +163,21 @@
   }, true);
 
   function rememberFocus() {
+    asked ??= document.querySelector("dialog[open]")?.id;
     const el = document.activeElement;
     if (el?.id) focused = { id: el.id, start: el.selectionStart, end: el.selectionEnd };
   }
 
+  // One that lies in a fragment was replaced by what is known now: the question stays asked.
+  function restoreAsked() {
+    const box = asked && byId(asked);
+    if (box && !box.open) box.showModal();
+    asked = null;
+  }
+
   function restoreFocus() {
     const el = focused && byId(focused.id);
-    if (el && document.activeElement === document.body) {
+    if (el && (document.activeElement === document.body || el.closest("dialog[open]"))) {
       el.focus({ preventScroll: true });
       if (focused.start != null) el.setSelectionRange(focused.start, focused.end);
     }
@@ -199,6 +208,7 @@
     paintState();
     restorePicked();
     restoreOpened();
+    restoreAsked();
     restoreFocus();
     document.dispatchEvent(new Event("page:refreshed"));    // log.js looks whether there is another log
     tellLogPosition();
@@ -305,7 +315,10 @@
     expectSocket(BANNER_AFTER);
   });
   on("htmx:wsAfterMessage", () => { heardAt = serverNow(); });
-  on("htmx:responseError", ({ detail }) => { if (detail.xhr.status === 401) signInAgain(); });
+  on("htmx:responseError", ({ detail }) => {
+    if (detail.xhr.status === 401) signInAgain();
+    if (detail.xhr.status === 404 && detail.elt === live) location.reload();  // what it showed has gone: that is said there
+  });
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { xhr, requestConfig } = event.detail;
     if (requestConfig.elt !== live) return;

@@ -15,6 +15,7 @@
       ["g n", "New task", visit("/tasks/new")],
       ["g l", "Locks", visit("/locks")],
       ["g w", "Workers", press("#nav-workers")],
+      ["g p", "Projects", press("#nav-projects")],
       ["g s", "Settings", press("#nav-settings")],
       ["g a", "API", press("#nav-api")],
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.tools import registry
+from tests.garage_projects import FIRMWARE, HEALTH, NOTES, VISION, Placing, Wish, facts
 from tests.webapp.pages.forms import press
 from tests.webapp.test_throughput import ended_tasks
 from tests.world import WorkerOf, World, migrate, settings_for
@@ -26,8 +27,28 @@ MACHINES: tuple[tuple[str, dict[str, str], int, int, int, float, int], ...] = (
     ("lab-02", {"os": "linux", "python": "3.12"}, 4, 38, 32, 0.49, 1000),
     ("old-thinkpad", {"os": "linux", "site": "kitchen"}, 1, 21, 8, 0.93, 250),
 )
+# What was cloned where, so many hours ago, its size, and what git found.
+PROJECTS: tuple[tuple[Wish, str, float, int, dict[str, Any]], ...] = (
+    (HEALTH, "old-thinkpad", 22.5, 190_400_000, {"number": 5}),
+    (HEALTH, "lab-01", 20, 183_900_000, {"number": 2}),
+    (
+        NOTES,
+        "attic-nas",
+        18,
+        4_120_000,
+        {"number": 7, "ahead": 1, "unpushed": ["3fd20c1 Frost dates"], "unpushed_count": 1},
+    ),
+    (VISION, "gpu-box", 1.6, 2_410_000_000, {"number": 4, "behind": 2}),
+    (VISION, "lab-02", 1.5, 2_409_000_000, {"number": 3}),
+    (FIRMWARE, "lab-02", 1.4, 38_600_000, {"number": 6}),
+)
+STOPPED = (
+    "2 files were changed there by hand: hc/settings.py and notes.txt. Commit them or throw them away on the machine, "
+    "then pull again."
+)
+CHANGED = {"dirty": ["hc/settings.py", "notes.txt"], "dirty_count": 2}
 POLICY = {
-    "tools": ["shell"],
+    "tools": ["shell", "git"],
     "commands": ["restic *", "zpool status", "smartctl *"],
     "max_minutes": 120,
     "run_as": "backup",
@@ -36,7 +57,11 @@ POLICY = {
 
 def tools_of(version: str) -> list[dict[str, Any]]:
     """As a real agent declares them."""
-    found = {"shell": {"works": True, "version": version}, "noop": {"works": True}}
+    found = {
+        "shell": {"works": True, "version": version},
+        "git": {"works": True, "version": "git 2.39.5"},
+        "noop": {"works": True},
+    }
     return [{**tool.declaration(), "found": found[tool.name]} for tool in registry().values()]
 
 
@@ -135,6 +160,7 @@ class Garage:
         self._failed()
         self._completed()
         self._running()
+        self._projects()
         self._waiting()
         self._people()
 
@@ -185,6 +211,39 @@ class Garage:
             self.workers[name].sync(held=self._held(name))
         self.ids["running task"] = offer["task_id"]
 
+    def _projects(self) -> None:
+        """Four, in all states: fresh, old, being cloned, and in trouble on the machine that is off since this morning."""
+        placing, hours = Placing(self.world), timedelta(hours=1)
+        for wish, machine, ago, size, more in PROJECTS:
+            at(NOW - ago * hours)
+            worker, held = self.workers[machine], self._held(machine)
+            worker.sync(held=held)  # it is online then
+            self.ids[wish.name] = placing.clone(wish, worker)
+            said = facts(wish, NOW - ago * hours, size, **more)
+            placing.end(self.ids[wish.name], worker, placing.begin(worker, held), said)
+        self._pulled(placing)
+        at(NOW - timedelta(minutes=2, seconds=40))
+        worker = self.workers["gpu-box"]
+        worker.sync(held=self._held("gpu-box"))
+        placing.clone(HEALTH, worker)
+        offer = placing.begin(worker, self._held("gpu-box"))
+        self.ids["held gpu-box clone"] = offer["attempt_id"]
+        placing.tell_progress(worker, offer, 38, "71 MB, 3.1 MB/s")
+
+    def _pulled(self, placing: Placing) -> None:
+        """One was brought up to date a moment ago, and one couldn't be."""
+        for machine, minutes, number, said in (
+            ("old-thinkpad", 215, 5, {"success": False, "message": STOPPED, **CHANGED}),
+            ("lab-01", 9, 0, {}),
+        ):
+            at(NOW - timedelta(minutes=minutes))
+            worker = self.workers[machine]
+            worker.sync(held=self._held(machine))
+            placing.pull(self.ids[HEALTH.name], worker)
+            offer = placing.begin(worker, self._held(machine))
+            found = facts(HEALTH, NOW - timedelta(minutes=minutes), 184_220_000, number, **said)
+            placing.end(self.ids[HEALTH.name], worker, offer, found)
+
     def _waiting(self) -> None:
         at(NOW - timedelta(minutes=2))
         wish = {"input": {"script": "make deploy"}, "locks": ["deploy/docs"]}
@@ -217,6 +276,9 @@ class Garage:
             "task-waiting": task["waiting"],
             "new-task": "/tasks/new",
             "locks": "/locks",
+            "projects": "/projects",
+            "project": f"/projects/{self.ids['healthchecks']}",
+            "clone": "/projects/new",
             "workers": "/workers",
             "worker": f"/workers/{self.ids['attic-nas']}",
             "worker-pending": f"/workers/{self.ids['pending worker']}",

@@ -4,7 +4,7 @@ import gzip
 import hashlib
 import json
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -37,6 +37,21 @@ def page(template: str, section: str, title: str, status: int = 200, **values: A
     """A page that stays as it is."""
     scope = Scope(me().organisation_id, me().role)
     return render_template(template, scope=scope, live=None, **frame(scope, section, title), **values), status
+
+
+def page_of(found: Sequence[Any], said: str, size: int) -> dict[str, Any]:
+    """What the foot of a long table needs, and the rows of the page that was asked for; one that isn't there any more is
+    the last."""
+    last = max(1, -(-len(found) // size))
+    number = min(max(int(said), 1), last) if said.isdecimal() and len(said) < 10 else 1
+    first = (number - 1) * size
+    return {
+        "rows": found[first : first + size],
+        "found": len(found),
+        "page": number,
+        "last_page": last,
+        "first": first,
+    }
 
 
 def live_page(view: LiveView, template: str, args: Mapping[str, str], **values: Any) -> str:

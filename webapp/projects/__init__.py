@@ -19,6 +19,7 @@ def init_app(app: Flask) -> None:
         credential_api,
         credentials,
         data,
+        listing,
         pages,
         placing,
         project_pages,
@@ -27,23 +28,21 @@ def init_app(app: Flask) -> None:
         webhook_api,
     )
     from webapp.projects.rules import TOOL, USE_INSTEAD
+    from webapp.tasks import dashboard, ending, queue
     from webapp.tasks import data as task_data
-    from webapp.tasks import ending, known_projects, placements, queue
     from webapp.tasks import service as tasks
     from webapp.workers import pages as worker_pages
     from webapp.workers import service as workers
 
     tasks.makers[TOOL] = tasks.Maker(USE_INSTEAD, service.again)
     tasks.check_project = credentials.check_project
-    placements.checkouts_of = placing.checkouts_of
-    known_projects.places_of = placing.places_of
-    known_projects.name_of = placing.name_of
-    known_projects.known_to = placing.known_to
+    placing.answer_tasks()
     _fill(task_data.additions, data.addition)
     _fill(queue.after_start, settling.begun)
     _fill(ending.after_finish_in_project, settling.ended)
     _fill(workers.after_revoke, settling.worker_revoked)
     _fill(workers.before_remove, settling.worker_removed)
+    _fill(dashboard.others_ask, listing.asks)
     worker_pages.add_panel(pages.WORKER_PANEL)
     for view in (pages.PROJECTS, project_pages.PROJECT, clone_pages.CLONE):
         live.register(view)

@@ -1,6 +1,6 @@
 """What the dashboard shows. A handful of queries, as many for a million tasks as for one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -65,6 +65,21 @@ def failed(organisation_id: str, since: datetime) -> Sequence[Task]:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """Something of a higher domain that a person should look at. The words are others' words: a page escapes them."""
+
+    key: str  # tells it from the others on the page
+    name: str
+    words: str
+    endpoint: str
+    arguments: Mapping[str, str]
+
+
+# Filled by create_app: what other domains ask of a person, of an organisation.
+others_ask: list[Callable[[str], Sequence[Ask]]] = []
+
+
+@dataclass(frozen=True)
 class Needs:
     """What only a person can put right."""
 
@@ -77,11 +92,12 @@ class Needs:
     unplaced: Unplaced
     # Their keys are due for a fresh one: said quietly, and counted nowhere.
     old_keys: Sequence[Shown]
+    others: Sequence[Ask]
 
     @property
     def count(self) -> int:
-        workers = (self.pending, self.quarantined, self.cloned, self.troubled)
-        return sum(map(len, workers)) + (self.unplaced.count > 0)
+        each = (self.pending, self.quarantined, self.cloned, self.troubled, self.others)
+        return sum(map(len, each)) + (self.unplaced.count > 0)
 
 
 def needs(organisation_id: str, rows: Sequence[Shown]) -> Needs:
@@ -95,4 +111,5 @@ def needs(organisation_id: str, rows: Sequence[Shown]) -> Needs:
         troubled=[row for row in at_work if row.trouble],
         unplaced=unplaced(organisation_id, here),
         old_keys=[row for row in at_work if row.worker.id in old and row.status != "archived"],
+        others=[ask for asked_by in others_ask for ask in asked_by(organisation_id)],
     )

@@ -103,4 +103,4 @@ def _of_worker(worker_id: str) -> dict[str, Any]:
     }
 
 
-WORKER_PANEL = Panel(("tasks/_on_worker.html", "tasks/_worker_history.html"), _of_worker)
+WORKER_PANEL = Panel(("tasks/_on_worker.html",), _of_worker, last=("tasks/_worker_history.html",))

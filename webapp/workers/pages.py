@@ -62,24 +62,10 @@ def _list_context(scope: Scope) -> dict[str, Any]:
         "pending": [row for row in rows if row.status == "pending"],
         "known_machines": listing.known_machines(rows),
         "old_keys": keys.old_ones(scope.organisation_id),
-        **_page_of(listing.matching(rows, scope.args), scope.args.get("page", "")),
+        **templating.page_of(listing.matching(rows, scope.args), scope.args.get("page", ""), PAGE),
         "announced": listing.announced(known),
         "slots_used": sum(row.held for row in known),
         "slots": sum(row.worker.capacity for row in known if row.answers),
-    }
-
-
-def _page_of(found: list[listing.Shown], said: str) -> dict[str, Any]:
-    """A page of the table; one that isn't there any more is the last."""
-    last = max(1, -(-len(found) // PAGE))
-    number = min(max(int(said), 1), last) if said.isdecimal() else 1
-    rows = found[(number - 1) * PAGE : number * PAGE]
-    return {
-        "rows": rows,
-        "found": len(found),
-        "page": number,
-        "last_page": last,
-        "first": (number - 1) * PAGE,
     }
 
 
@@ -117,6 +103,8 @@ class Panel:
 
     fragments: tuple[str, ...]
     context: Callable[[str], dict[str, Any]]
+    # What stands below everybody's fragments, because it is of the past.
+    last: tuple[str, ...] = ()
 
 
 # Filled by create_app. Tasks come first, projects and workspaces hang theirs here too: workers name none of them.
@@ -138,8 +126,12 @@ def add_panel(panel: Panel) -> None:
 
 
 def worker_view() -> LiveView:
-    fragments = tuple(name for panel in panels for name in panel.fragments)
-    return LiveView("worker", _OWN_FRAGMENTS + fragments, _worker_context, _worker_topics)
+    return LiveView("worker", (*_OWN_FRAGMENTS, *_of_panels()), _worker_context, _worker_topics)
+
+
+def _of_panels() -> list[str]:
+    fragments = [name for panel in panels for name in panel.fragments]
+    return fragments + [name for panel in panels for name in panel.last]
 
 
 def _worker_topics(scope: Scope) -> tuple[str, ...]:
@@ -191,7 +183,7 @@ def worker_page(worker_id: str, **values: Any) -> str:
         worker_view(),
         "workers/worker.html",
         {"worker": worker_id},
-        panels=[name for panel in panels for name in panel.fragments],
+        panels=_of_panels(),
         drain_for=DRAIN_FOR,
         entries=audit.entries(found.organisation_id, limit=AUDIT_ROWS, target_id=found.id)
         if me().may("admin")
