@@ -49,12 +49,13 @@ def _read(path: Path, most: int) -> dict[str, Any] | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with os.fdopen(handle, "rb") as file:
+    try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_size > most:
             return None
-        try:
-            content = json.loads(file.read(most))
-        except (OSError, ValueError, RecursionError):
-            return None
+        content = json.loads(os.read(handle, most))
+    except (OSError, ValueError, RecursionError):
+        return None
+    finally:
+        os.close(handle)
     return content if isinstance(content, dict) else None
