@@ -15,6 +15,7 @@ from webapp.config import Settings
 from webapp.database import release
 from webapp.errors import DatabaseBusy
 from webapp.live.bus import bus
+from webapp.projects import deliveries
 from webapp.tasks import dispatch, lost, retention
 from webapp.workers import keys, presence, service, twins, vitals
 
@@ -57,6 +58,8 @@ class Housekeeper:
             Job("pending workers", 600, lambda: service.forget_pending(settings.pending_hours)),
             Job("sessions", 3600, sessions.forget_expired),
             Job("repeated requests", 600, idempotency.forget_old),
+            Job("pulls after a push", 5, deliveries.pull_waiting),
+            Job("old deliveries", 3600, deliveries.remove_old),
             Job("retention", 3600, lambda: remove_old(settings)),
             Job("leftover logs", 60, lambda: self._sweep(settings)),
         ]
