@@ -14,6 +14,7 @@ from typing import Any
 from agent.account import Account
 from agent.offer import Offer
 from agent.tools import BadInput, Finding, Input, Tool, Uses
+from agent.within import is_within
 
 Names = tuple[str, ...]
 
@@ -125,20 +126,6 @@ def is_such(argv: Sequence[str], pattern: str) -> bool:
     if ".." in PurePosixPath(argv[0]).parts:  # or /usr/bin/* would be everything
         return False
     return fnmatchcase(join(argv) if " " in pattern else argv[0], pattern)
-
-
-def is_within(url: str, pattern: str) -> bool:
-    """Part by part between the slashes: `*` ends at one, `**` as the last part is all the rest."""
-    parts, wanted = _parts(url), _parts(pattern)
-    if any(part in {".", ".."} or not part.isprintable() or set(part) & set("%\\ ") for part in parts):
-        return False  # whoever fetches it may read it as another one
-    if wanted[-1] == "**" and len(parts) >= len(wanted):
-        parts, wanted = parts[: len(wanted) - 1], wanted[:-1]
-    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
-
-
-def _parts(url: str) -> list[str]:
-    return url.rstrip("/").removesuffix(".git").split("/")
 
 
 def short(text: str) -> str:

@@ -11,7 +11,7 @@ read: it holds the secret.
      host_keys: [line of known_hosts], schemes: ["https", "ssh", ...],
      path: "owner_name" (not for branches), attempt_id, running: [attempt ids of other git tasks that this agent has now],
      projects: "/absolute/root", mirrors: "/absolute/root", search: PATH where programs are looked for,
-     disk_floor_bytes: int, mirrors_bytes: int (0: no limit)}
+     disk_floor_bytes: int, mirrors_bytes: int (0: no limit), repositories: [the owner’s patterns] | null}
 
     Everything but operation, url, schemes, attempt_id, projects and mirrors may be left out. Unknown names are left alone.
 
@@ -29,3 +29,62 @@ read: it holds the secret.
 stdout and stderr — the log, whole lines. Exit code: 0 done; 1 failed, `facts.json` says why; 2 `git.json` can't be used;
 3 the disk is low; 143 ended by SIGTERM. SIGTERM ends git and removes what is half done.
 """
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import os
+import pkgutil
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+# Besides this package itself. Whoever adds an import of something else to it adds it here.
+_NEEDS = ("agent", "agent.within")
+
+
+def prepare(directory: Path, wanted: Mapping[str, Any]) -> list[str]:
+    """Everything that the program needs, in `directory`; → the argv that starts it. Raises OSError."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    program = directory / "git.pyz"
+    _write(program, _packed())
+    _write(directory / "git.json", json.dumps(dict(wanted)).encode())
+    return [sys.executable or "/usr/bin/python3", "-I", "-S", str(program), str(directory)]
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+
+
+@functools.lru_cache(maxsize=1)
+def _packed() -> bytes:
+    """As it is when it is first asked for: `agent update` may put another program in this one’s place."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, source in _sources():
+            archive.writestr(name, source)
+    return content.getvalue()
+
+
+def _sources() -> Iterator[tuple[str, bytes]]:
+    """From a checkout or out of the agent’s own archive."""
+    own = [f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)]
+    for name in [*_NEEDS, __name__, *own]:
+        path = name.replace(".", "/") + ("/__init__.py" if name in {"agent", __name__} else ".py")
+        yield path, _source(path)
+    yield "__main__.py", _source("agent/git/__main__.py")
+
+
+def _source(path: str) -> bytes:
+    """Of a file next to the package `agent`, wherever that is."""
+    package, _, rest = path.partition("/")
+    found = pkgutil.get_data(package, rest)
+    if found is None:
+        raise FileNotFoundError(path)
+    return found

@@ -124,6 +124,11 @@ class GitFailed(Exception):
         return NO_SHALLOW.search(self.text) is not None
 
     @property
+    def is_unadvertised(self) -> bool:
+        """The remote gives no commit that isn’t the tip of a branch, or hasn’t got it."""
+        return "unadvertised object" in self.text or "not our ref" in self.text
+
+    @property
     def _has_reason(self) -> bool:
         return any(re.search(pattern, self.text) for pattern, _ in REASONS)
 

@@ -31,7 +31,7 @@ _HARMLESS = (
         "missingTaggerEntry",
     ),
     *("multipleAuthors", "zeroPaddedDate", "zeroPaddedFilemode", "badFilemode", "badTagName"),
-    *("extraHeaderEntry", "gitmodulesParse", "largePathname", "nulInCommit"),
+    *("extraHeaderEntry", "gitmodulesParse", "nulInCommit"),
 )
 
 

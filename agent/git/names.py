@@ -102,7 +102,7 @@ def resolved(url: str, base: str) -> str:
         elif url.startswith("../"):
             url, base = url[3:], _parent(base)
         else:
-            return f"{base}/{url}"
+            return f"{base}{url}" if base.endswith(":") else f"{base}/{url}"
 
 
 def _parent(base: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,6 +14,11 @@ from agent.git.failures import DiskLow, Failed
 
 # However little the owner asks to be left: with less than this even the failure can’t be written down.
 LEAST_BYTES = 16 * 1024**2
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def is_full(error: OSError) -> bool:
+    return error.errno in _FULL
 
 
 def guard(paths: Iterable[Path], floor_bytes: int) -> Callable[[], None]:

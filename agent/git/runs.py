@@ -73,6 +73,9 @@ class Git:
         self._home = home
         self._stop = threading.Event()
 
+    def find(self, program: str) -> str | None:
+        return shutil.which(program, path=self._search)
+
     def stop(self, *_: object) -> None:
         """For a signal handler: what runs is ended, nothing more is begun."""
         self._stop.set()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.git import names
+from agent.within import is_within
 
 OPERATIONS = ("clone", "pull", "status", "delete", "branches")
 REF_KINDS = ("default", "branch", "tag", "commit")
@@ -48,6 +49,7 @@ class Wish:
     credential: Credential | None = None
     host_keys: list[str] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
+    repositories: list[str] | None = None  # the owner’s rule, None: any
     search: str = "/usr/local/bin:/usr/bin:/bin"
     disk_floor_bytes: int = 0
     mirrors_bytes: int = 0
@@ -103,6 +105,9 @@ def _wish(said: dict[str, Any]) -> Wish:
         credential=None if given is None else _credential(given),
         host_keys=_texts(said.get("host_keys") or [], "host_keys"),
         running=_texts(said.get("running") or [], "running"),
+        repositories=None
+        if said.get("repositories") is None
+        else _texts(said["repositories"], "repositories"),
         search=_text(said.get("search") or Wish.search, "search"),
         disk_floor_bytes=_number(said.get("disk_floor_bytes") or 0, "disk_floor_bytes", 0),
         mirrors_bytes=_number(said.get("mirrors_bytes") or 0, "mirrors_bytes", 0),
@@ -118,7 +123,7 @@ def _check(wish: Wish) -> None:
         raise BadWish("attempt_id is no id")
     if not all(_SCHEME.fullmatch(scheme) and scheme != "ext" for scheme in wish.schemes):
         raise BadWish("schemes must be names like https, and never ext")
-    names.check_url(wish.url, wish.schemes)
+    check_url(wish, wish.url)
     if wish.ref_kind == "commit":
         names.check_commit(wish.ref)
     elif wish.ref_kind != "default":
@@ -127,6 +132,13 @@ def _check(wish: Wish) -> None:
         raise BadWish("path must be the name of a folder")
     if not wish.root.is_absolute() or not wish.mirrors.is_absolute():
         raise BadWish("projects and mirrors must be absolute")
+
+
+def check_url(wish: Wish, url: str) -> None:
+    """The project’s own, or a submodule’s. Raises names.BadName."""
+    names.check_url(url, wish.schemes)
+    if wish.repositories is not None and not any(is_within(url, each) for each in wish.repositories):
+        raise names.BadName(f"the owner of this machine doesn’t allow the repository {url}")
 
 
 def _text(value: object, name: str) -> str:

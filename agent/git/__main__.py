@@ -1,0 +1,5 @@
+"""Where git.pyz begins."""
+
+from agent.git.program import start
+
+start()

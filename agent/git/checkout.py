@@ -1,0 +1,192 @@
+"""A working copy: made from the mirror, brought forward from it. No remote, and no credential, plays a part here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from agent.git import names
+from agent.git.failures import Failed
+from agent.git.goal import Goal
+from agent.git.mirror import Mirror
+from agent.git.remote import HEADS, TAGS
+from agent.git.runs import Git
+from agent.git.wish import Wish
+
+ORIGIN = "refs/remotes/origin/"
+# What was fetched by the name of a tag or a commit: it isn’t a commit of one’s own, though no branch leads to it.
+START = "refs/garageswarm/start"
+# Where the remote was before the last pull.
+BEFORE = "refs/garageswarm/before"
+# For rev-list: without what came from the remote.
+REMOTES = ("--not", "--remotes=origin", "--glob=refs/garageswarm/*")
+LOCAL = ("file",)
+
+
+class Checkout:
+    def __init__(self, git: Git, path: Path) -> None:
+        self.git = git
+        self.path = path
+        self.git_dir = path / ".git"
+
+    @classmethod
+    def of(cls, git: Git, root: Path, name: str) -> Checkout:
+        """Directly in the root. Raises Failed where a link leads somewhere else."""
+        if not names.FOLDER.fullmatch(name):
+            raise Failed("this is no name for a checkout’s folder")
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = root.resolve(strict=True) / name
+        if path.is_symlink():
+            raise Failed(f"{path} is a link to somewhere else: remove it, then clone again")
+        return cls(git, path)
+
+    @property
+    def is_there(self) -> bool:
+        return os.path.lexists(self.path)
+
+    def is_whole(self) -> bool:
+        """Whether git can work in it. What lies elsewhere (`.git` as a file or a link) isn’t ours."""
+        if self.git_dir.is_symlink() or not self.git_dir.is_dir():
+            return False
+        return self.ask("rev-parse", "--git-dir") is not None
+
+    def run(
+        self, *arguments: str, variables: Mapping[str, str] | None = None, is_logged: bool = True
+    ) -> bytes:
+        return self.git.run(
+            *arguments,
+            at=self.git_dir,
+            tree=self.path,
+            variables=variables,
+            protocols=LOCAL,
+            is_logged=is_logged,
+        )
+
+    def ask(self, *arguments: str) -> str | None:
+        return self.git.ask(*arguments, at=self.git_dir, tree=self.path)
+
+    def commit_of(self, name: str) -> str | None:
+        return self.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+
+    @property
+    def head(self) -> str | None:
+        """None before the first commit."""
+        return self.commit_of("HEAD")
+
+    @property
+    def branch(self) -> str | None:
+        """None where HEAD is a commit and no branch."""
+        said = self.ask("symbolic-ref", "--quiet", "HEAD")
+        return said.removeprefix(HEADS) if said else None
+
+    @property
+    def url(self) -> str | None:
+        return self.ask("config", "--local", "--get", "remote.origin.url")
+
+    def counted(self, *revisions: str) -> int:
+        return int(self.ask("rev-list", "--count", *revisions, "--") or 0)
+
+    def is_ancestor(self, one: str, other: str) -> bool:
+        return self.ask("merge-base", "--is-ancestor", one, other) is not None
+
+    def create(self, mirror: Mirror, wish: Wish, goal: Goal) -> None:
+        """In an empty place. Whole history comes by hard links, a part of it is copied."""
+        if goal.commit is not None and wish.depth is None:
+            self._clone(mirror, wish, goal)
+        else:
+            self.git.run(
+                "init", "--quiet", "--template=", *_format(goal), "--", str(self.path), settings=_UNBORN
+            )
+            self.configure(mirror, wish, goal)
+            self.fetch(mirror, wish, goal)
+        self.configure(mirror, wish, goal)
+        if goal.commit is not None:
+            self.set_default(mirror)
+            self.switch(goal)
+
+    def _clone(self, mirror: Mirror, wish: Wish, goal: Goal) -> None:
+        one = ["--single-branch", "--no-tags"] if _is_single(wish, goal) else []
+        branch = [f"--branch={goal.branch}"] if goal.branch else []
+        self.git.run(
+            *("clone", "--quiet", "--no-checkout", "--origin=origin", "--template=", *one, *branch),
+            *("--", str(mirror.path), str(self.path)),
+            protocols=LOCAL,
+        )
+        default = self.branch
+        if goal.branch is None and default is not None and self.commit_of(HEADS + default):
+            # It would be taken for a branch of one’s own once the remote’s has gone on.
+            self.run("update-ref", "--no-deref", "HEAD", goal.commit or "")
+            self.run("update-ref", "-d", HEADS + default)
+
+    def configure(self, mirror: Mirror, wish: Wish, goal: Goal) -> None:
+        """The remote as people know it, so that git pull and git push mean it."""
+        one = (
+            f"+{HEADS}{goal.branch}:{ORIGIN}{goal.branch}"
+            if _is_single(wish, goal)
+            else f"+{HEADS}*:{ORIGIN}*"
+        )
+        self.run("config", "remote.origin.url", mirror.url)
+        self.run("config", "--replace-all", "remote.origin.fetch", one)
+        if goal.branch is not None:
+            self.run("config", f"branch.{goal.branch}.remote", "origin")
+            self.run("config", f"branch.{goal.branch}.merge", HEADS + goal.branch)
+
+    def fetch(self, mirror: Mirror, wish: Wish, goal: Goal) -> None:
+        """What the mirror has now. Tags of one’s own stay; branches that the remote dropped go."""
+        if goal.commit is None:
+            return
+        if goal.branch is None:
+            self._fetch(mirror, wish, [f"+{goal.commit}:{START}"])
+        if wish.ref_kind == "tag":
+            self._fetch(mirror, wish, [f"+{TAGS}{wish.ref}:{TAGS}{wish.ref}"])
+        if _is_single(wish, goal):
+            self._fetch(mirror, wish, [f"+{HEADS}{goal.branch}:{ORIGIN}{goal.branch}"])
+        elif wish.depth is None or goal.branch is not None:
+            self._fetch(mirror, wish, [f"+{HEADS}*:{ORIGIN}*"], "--prune")
+            self._fetch(mirror, wish, [f"+{TAGS}*:{TAGS}*"])
+
+    def _fetch(self, mirror: Mirror, wish: Wish, refspecs: list[str], *options: str) -> None:
+        """Cut off at the depth only what isn’t there yet: a checkout’s own history isn’t made shorter."""
+        depth = [f"--depth={wish.depth}"] if wish.depth is not None and self.head is None else []
+        self.run(
+            *("fetch", "--progress", "--no-tags", "--force", "--update-shallow", "--no-recurse-submodules"),
+            *(*options, *depth, "--", str(mirror.path), *refspecs),
+            is_logged=False,
+        )
+
+    def set_default(self, mirror: Mirror) -> None:
+        """What `origin` alone means: the remote’s default branch."""
+        default = mirror.default_branch()
+        if default and self.commit_of(ORIGIN + default):
+            self.run("symbolic-ref", f"{ORIGIN}HEAD", ORIGIN + default)
+
+    def switch(self, goal: Goal) -> None:
+        """Files, index and HEAD as the goal says, whatever they were."""
+        commit = goal.commit or ""
+        where = ["-B", goal.branch] if goal.branch else ["--detach"]
+        if goal.branch is None:
+            self.run("update-ref", START, commit)
+        self.git.reporter.say("checking out", "checking_out", "Checking out files")
+        self.run(
+            "checkout",
+            "--quiet",
+            "--progress",
+            "--force",
+            "--no-recurse-submodules",
+            "--no-track",
+            *where,
+            commit,
+            "--",
+        )
+
+
+def _is_single(wish: Wish, goal: Goal) -> bool:
+    return wish.single_branch and goal.branch is not None
+
+
+def _format(goal: Goal) -> list[str]:
+    return ["--object-format=sha256"] if goal.commit is not None and len(goal.commit) == 64 else []
+
+
+_UNBORN = ("init.defaultBranch=main",)

@@ -1,0 +1,170 @@
+"""Submodules and large files: only where they were asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.git import names
+from agent.git.checkout import Checkout
+from agent.git.failures import Failed, GitFailed, cleaned
+from agent.git.goal import Goal
+from agent.git.mirror import Mirror
+from agent.git.progress import log
+from agent.git.remote import protocols
+from agent.git.runs import Git, decoded
+from agent.git.wish import Wish, check_url
+
+MOST_MODULES = 200
+DEEPEST = 5
+# As `git lfs install` writes them; its hooks are left out.
+LFS_FILTERS = {
+    "filter.lfs.clean": "git-lfs clean -- %f",
+    "filter.lfs.smudge": "git-lfs smudge -- %f",
+    "filter.lfs.process": "git-lfs filter-process",
+    "filter.lfs.required": "true",
+}
+Get = Callable[[str, str], Mirror]
+
+
+@dataclass(frozen=True)
+class Module:
+    name: str
+    path: str
+    url: str
+    commit: str
+
+
+def place_submodules(checkout: Checkout, wish: Wish, get: Get, url: str, depth: int = 0) -> None:
+    """All that the checked out commit names. `get(url, commit)` brings a mirror that has the commit. Each URL is held to
+    what holds for a project’s own."""
+    for module in _modules(checkout, wish, url):
+        if depth >= DEEPEST:
+            raise Failed(f"submodules lie more than {DEEPEST} deep in each other")
+        log(f"Submodule {cleaned(module.path)}: {module.url}")
+        mirror = get(module.url, module.commit)
+        with mirror.held(is_shared=True):
+            _place(checkout, mirror, module)
+        inner = Checkout(checkout.git, checkout.path / module.path)
+        inner.git_dir = checkout.git_dir / "modules" / module.name
+        place_submodules(inner, wish, get, module.url, depth + 1)
+
+
+def _modules(checkout: Checkout, wish: Wish, base: str) -> list[Module]:
+    """Of `.gitmodules` as it was committed: what lies in the folder may be another file, or a link."""
+    found: dict[str, dict[str, str]] = {}
+    try:
+        said = checkout.run("config", "--blob", "HEAD:.gitmodules", "-z", "--list", is_logged=False)
+    except GitFailed:
+        return []
+    for entry in said.split(b"\0"):
+        key, _, value = decoded(entry).partition("\n")
+        section, _, rest = key.partition(".")
+        name, _, setting = rest.rpartition(".")
+        if section == "submodule" and setting in {"path", "url"}:
+            found.setdefault(name, {})[setting] = value
+    modules = [_checked(checkout, wish, base, name, entry) for name, entry in found.items()]
+    if len(modules) > MOST_MODULES:
+        raise Failed(f"the repository names more than {MOST_MODULES} submodules")
+    return [module for module in modules if module is not None]
+
+
+def _checked(checkout: Checkout, wish: Wish, base: str, name: str, entry: dict[str, str]) -> Module | None:
+    path, url = entry.get("path", ""), entry.get("url", "")
+    commit = _link(checkout, path) if path else None
+    if commit is None:
+        return None  # left over in the file: nothing is there
+    try:
+        url = names.resolved(url, base)
+        check_url(wish, url)
+    except names.BadName as error:
+        raise Failed(f"the submodule {cleaned(name)} isn’t taken: {error}") from None
+    if not names.is_inside(name):
+        raise Failed(f"the submodule {cleaned(name)} isn’t taken: it leads out of the checkout")
+    return Module(name, path, url, commit)
+
+
+def _link(checkout: Checkout, path: str) -> str | None:
+    """The commit that stands at that path."""
+    if not names.is_inside(path):
+        raise Failed(f"a submodule isn’t taken: its path {cleaned(path)} leads out of the checkout")
+    said = checkout.ask("ls-tree", "HEAD", "--", f":(literal){path}") or ""
+    mode, _, rest = said.partition(" ")
+    return rest.split()[1] if mode == "160000" else None
+
+
+def _place(checkout: Checkout, mirror: Mirror, module: Module) -> None:
+    folder = checkout.path
+    for part in Path(module.path).parts:
+        folder /= part
+        if folder.is_symlink():
+            raise Failed(f"the submodule {cleaned(module.name)} isn’t taken: there is a link in its path")
+    key = f"submodule.{module.name}"
+    checkout.run("config", f"{key}.url", str(mirror.path))
+    checkout.run("config", f"{key}.update", "checkout")
+    checkout.run("config", f"{key}.active", "true")
+    try:
+        checkout.run("submodule", "update", "--init", "--force", "--checkout", "--", module.path)
+    finally:
+        checkout.run("config", f"{key}.url", module.url)
+    inner = checkout.git_dir / "modules" / module.name
+    checkout.git.run("config", "remote.origin.url", module.url, at=inner)
+
+
+def fetch_large_files(git: Git, mirror: Mirror, wish: Wish, goal: Goal, variables: dict[str, str]) -> None:
+    """Into the mirror, of the commit that is checked out: while git may talk to the remote."""
+    if goal.commit is None:
+        return
+    if git.find("git-lfs") is None:
+        raise Failed("git-lfs isn’t installed on this worker: install it, or clone without large files")
+    git.reporter.say("fetching", "lfs", "Downloading large files")
+    git.run(
+        *("lfs", "fetch", "origin", goal.commit),
+        at=mirror.path,
+        settings=[f"remote.origin.url={wish.url}", f"lfs.url={_lfs_url(wish)}", *_LFS_SETTINGS],
+        variables={**variables, "GIT_LFS_SKIP_SMUDGE": "1"},
+        protocols=protocols(wish.url, wish.schemes),
+    )
+
+
+# A repository’s own .lfsconfig comes after these.
+_LFS_SETTINGS = [
+    "lfs.locksverify=false",
+    "lfs.standalonetransferagent=",
+    "lfs.basictransfersonly=true",
+    "lfs.allowincompletepush=false",
+]
+
+
+def _lfs_url(wish: Wish) -> str:
+    if not wish.url.startswith(("https://", "http://")):
+        return wish.url
+    return f"{wish.url.rstrip('/').removesuffix('.git')}.git/info/lfs"
+
+
+def place_large_files(checkout: Checkout, mirror: Mirror) -> None:
+    """Out of the mirror: the files of one store, by hard links where that can be."""
+    _link_all(mirror.path / "lfs" / "objects", checkout.git_dir / "lfs" / "objects")
+    for name, value in LFS_FILTERS.items():
+        checkout.run("config", name, value)
+    checkout.git.reporter.say("checking out", "checking_out", "Checking out large files")
+    checkout.git.run(
+        *("lfs", "checkout"),
+        at=checkout.git_dir,
+        tree=checkout.path,
+        settings=[f"{name}={value}" for name, value in LFS_FILTERS.items()],
+    )
+
+
+def _link_all(source: Path, target: Path) -> None:
+    for folder, _, files in os.walk(source):
+        there = target / Path(folder).relative_to(source)
+        there.mkdir(parents=True, exist_ok=True)
+        for name in files:
+            if not (there / name).exists():
+                try:
+                    (there / name).hardlink_to(Path(folder) / name)
+                except OSError:  # another disk
+                    (there / name).write_bytes((Path(folder) / name).read_bytes())

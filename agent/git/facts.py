@@ -1,0 +1,112 @@
+"""What is told about a checkout. All of it is somebody else’s text: cleaned, short, and never too much of it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from agent.git import room
+from agent.git.checkout import ORIGIN, REMOTES, Checkout
+from agent.git.failures import cleaned
+from agent.git.remote import HEADS
+from agent.git.runs import decoded
+
+MANY = 100  # files, and commits that the remote doesn’t have
+MOST_BRANCHES = 500
+RECENT = 20
+NAME_LENGTH = 255
+SUBJECT_LENGTH = 300
+_LOG = "--format=%H%x1f%ct%x1f%an%x1f%s"
+
+
+def gathered(checkout: Checkout) -> dict[str, Any]:
+    """Of one that is whole."""
+    commits = recent(checkout)
+    changed, own = dirty(checkout), unpushed(checkout)
+    newest = (
+        commits[0] if commits else {"commit": None, "subject": None, "author": None, "committed_at": None}
+    )
+    ahead, behind = _apart(checkout)
+    return {
+        "usable": True,
+        "branch": _shown(checkout.branch),
+        **newest,
+        "ahead": ahead,
+        "behind": behind,
+        "dirty": changed[:MANY],
+        "dirty_count": len(changed),
+        "unpushed": own[:MANY],
+        "unpushed_count": len(own),
+        "branches": _branches(checkout),
+        "commits": commits,
+        "default_branch": _default(checkout),
+        "size": room.taken(checkout.path),
+    }
+
+
+def dirty(checkout: Checkout) -> list[str]:
+    """Files that differ from the commit, new ones included. A new folder counts as one."""
+    said = checkout.run(
+        *("status", "--porcelain", "-z", "--untracked-files=normal", "--no-renames"), is_logged=False
+    )
+    return [cleaned(decoded(entry[3:]), NAME_LENGTH) for entry in said.split(b"\0") if len(entry) > 3]
+
+
+def unpushed(checkout: Checkout) -> list[str]:
+    """Commits that no branch of the remote leads to, of any local branch, and what was stashed away."""
+    tips = ["--branches", *(name for name in ("HEAD", "refs/stash") if checkout.commit_of(name))]
+    said = checkout.run("log", "-z", "--format=%h %s", *tips, *REMOTES, "--", is_logged=False)
+    return [cleaned(decoded(entry), SUBJECT_LENGTH) for entry in said.split(b"\0") if entry]
+
+
+def recent(checkout: Checkout) -> list[dict[str, Any]]:
+    """The newest first: `{commit, subject, author, committed_at}`."""
+    if checkout.head is None:
+        return []
+    said = checkout.run("log", "-z", f"--max-count={RECENT}", _LOG, "HEAD", "--", is_logged=False)
+    return [_commit(decoded(entry)) for entry in said.split(b"\0") if entry]
+
+
+def _commit(entry: str) -> dict[str, Any]:
+    commit, seconds, author, subject = [*entry.split("\x1f", 3), "", "", ""][:4]
+    return {
+        "commit": commit,
+        "subject": cleaned(subject, SUBJECT_LENGTH),
+        "author": cleaned(author, NAME_LENGTH),
+        "committed_at": _time(seconds),
+    }
+
+
+def _time(seconds: str) -> str | None:
+    """A commit may claim any time, also one that no calendar has."""
+    try:
+        at = datetime.fromtimestamp(int(seconds), timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
+    return f"{at:%Y-%m-%dT%H:%M:%S}.000Z" if at.year >= 1970 else None
+
+
+def _apart(checkout: Checkout) -> tuple[int | None, int | None]:
+    """How many commits the branch is ahead of the remote’s, and behind it."""
+    branch = checkout.branch
+    if branch is None or checkout.head is None or checkout.commit_of(ORIGIN + branch) is None:
+        return None, None
+    said = checkout.ask("rev-list", "--left-right", "--count", f"HEAD...{ORIGIN}{branch}", "--")
+    ahead, behind = (said or "0 0").split()
+    return int(ahead), int(behind)
+
+
+def _branches(checkout: Checkout) -> list[str]:
+    form = "--format=%(refname)"
+    said = checkout.ask("for-each-ref", f"--count={MOST_BRANCHES + 1}", form, ORIGIN) or ""
+    names = [line.removeprefix(ORIGIN) for line in said.splitlines()]
+    return [cleaned(name, NAME_LENGTH) for name in names if name != "HEAD"][:MOST_BRANCHES]
+
+
+def _default(checkout: Checkout) -> str | None:
+    said = checkout.ask("symbolic-ref", "--quiet", f"{ORIGIN}HEAD")
+    return _shown(said.removeprefix(ORIGIN)) if said else None
+
+
+def _shown(name: str | None) -> str | None:
+    return cleaned(name.removeprefix(HEADS), NAME_LENGTH) if name else None

@@ -1,0 +1,199 @@
+"""What can be asked for: clone, pull, status, delete, branches. Each returns what it has to say and what is known then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.git import bring, extras, facts, leftovers, room
+from agent.git.checkout import Checkout
+from agent.git.failures import Failed, GitFailed, cleaned
+from agent.git.goal import Goal
+from agent.git.progress import log
+from agent.git.runs import Git
+from agent.git.source import Source
+from agent.git.wish import Wish
+
+SHOWN = 5
+
+
+@dataclass
+class Work:
+    """One operation: what it has to do with, and the facts as far as they are known."""
+
+    wish: Wish
+    git: Git
+    source: Source
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def checkout(self) -> Checkout:
+        return Checkout.of(self.git, self.wish.root, self.wish.path)
+
+
+def clone(work: Work) -> str:
+    checkout = _ready(work)
+    if checkout.is_there:
+        return _again(work, checkout)
+    with work.source.fresh("The clone failed") as goal:
+        made = _made(work, checkout, goal)
+    size = room.size(work.facts["size"])
+    return f"Cloned {goal.what}, {size}{made}."
+
+
+def _made(work: Work, checkout: Checkout, goal: Goal) -> str:
+    """Beside its place, and put there when it is whole."""
+    partial = Checkout(work.git, leftovers.partial(checkout.path, work.wish.attempt_id))
+    room.remove(partial.path)
+    try:
+        partial.create(work.source.mirror, work.wish, goal)
+        _add_extras(work, partial, goal)
+        partial.path.rename(checkout.path)
+    except GitFailed as error:
+        raise error.for_people("The checkout failed", work.wish.url, work.wish.host) from error
+    finally:
+        room.remove(partial.path)
+    _look(work, checkout)
+    return (
+        ", from what this worker had fetched before: the remote can’t be reached"
+        if work.source.is_away
+        else ""
+    )
+
+
+def _again(work: Work, checkout: Checkout) -> str:
+    """Said twice, or the answer was lost: as good as a pull."""
+    if not checkout.is_whole() or checkout.url != work.wish.url:
+        raise Failed(
+            f"there is something else at {checkout.path}, which isn’t a checkout of {work.wish.url}: move it away, then "
+            "clone again"
+        )
+    return "It was here already. " + pull(work)
+
+
+def pull(work: Work) -> str:
+    checkout = _ready(work)
+    _need_whole(work, checkout)
+    with work.source.fresh("The pull failed") as goal:
+        try:
+            said = bring.forward(checkout, work.source.mirror, work.wish, goal)
+            _add_extras(work, checkout, goal)
+        except GitFailed as error:
+            raise error.for_people("The pull failed", work.wish.url, work.wish.host) from error
+        finally:
+            _look(work, checkout)
+    if work.source.is_away:
+        raise Failed(f"{work.wish.host} can’t be reached from this worker. Try again later")
+    return said
+
+
+def status(work: Work) -> str:
+    checkout = work.checkout
+    _need_whole(work, checkout)
+    _look(work, checkout)
+    count, own = work.facts["dirty_count"], work.facts["unpushed_count"]
+    if not count and not own:
+        return "Nothing is changed here."
+    return f"{_count(count, 'file')} changed, {_count(own, 'commit')} not pushed."
+
+
+def delete(work: Work) -> str:
+    checkout = _ready(work)
+    work.facts["local_path"] = str(checkout.path)
+    if not checkout.is_there:
+        return "It was gone already."
+    if not work.wish.force:
+        _refuse_loss(work, checkout)
+    gone = leftovers.gone(checkout.path, work.wish.attempt_id)
+    work.git.reporter.say("deleting", "deleting", "Deleting files")
+    checkout.path.rename(gone)
+    work.facts = {"local_path": str(checkout.path), "usable": False}
+    room.remove(gone)
+    return "Deleted."
+
+
+def _refuse_loss(work: Work, checkout: Checkout) -> None:
+    if not checkout.is_whole():
+        raise Failed(
+            "this isn’t a git checkout any more, so nobody can tell what would be lost: delete it with force",
+            refused="dirty",
+        )
+    _look(work, checkout)
+    for kind, words in (
+        ("dirty", "changes that were never committed"),
+        ("unpushed", "commits that were never pushed"),
+    ):
+        if names := work.facts[kind]:
+            raise Failed(f"there are {words}: {_listed(names, work.facts[f'{kind}_count'])}", refused=kind)
+
+
+def branches(work: Work) -> str:
+    refs = work.source.look()
+    work.facts = {
+        "branches": _named(refs.heads),
+        "tags": _named(refs.tags),
+        "default": refs.default,
+    }
+    return f"{_count(len(refs.heads), 'branch', 'branches')}, {_count(len(refs.tags), 'tag')}."
+
+
+OPERATIONS: dict[str, Callable[[Work], str]] = {
+    "clone": clone,
+    "pull": pull,
+    "status": status,
+    "delete": delete,
+    "branches": branches,
+}
+
+
+def _ready(work: Work) -> Checkout:
+    """What earlier ones left half done is removed first."""
+    checkout = work.checkout
+    leftovers.sweep(checkout.path.parent, {*work.wish.running, work.wish.attempt_id})
+    return checkout
+
+
+def _need_whole(work: Work, checkout: Checkout) -> None:
+    if not checkout.is_there:
+        raise Failed(f"there is no checkout at {checkout.path} any more: clone it again")
+    if not checkout.is_whole():
+        raise Failed(
+            f"what lies at {checkout.path} isn’t a git checkout any more: delete it, then clone it again"
+        )
+
+
+def _add_extras(work: Work, checkout: Checkout, goal: Goal) -> None:
+    if goal.commit is None:
+        return
+    if work.wish.lfs:
+        extras.place_large_files(checkout, work.source.mirror)
+    if work.wish.submodules:
+        extras.place_submodules(checkout, work.wish, work.source.other, work.wish.url)
+
+
+def _look(work: Work, checkout: Checkout) -> None:
+    """What is known is told, also of an operation that failed."""
+    work.facts["local_path"] = str(checkout.path)
+    work.facts["usable"] = checkout.is_whole()
+    if not work.facts["usable"]:
+        return
+    try:
+        work.facts.update(facts.gathered(checkout))
+    except GitFailed as error:
+        log(f"The state of the checkout can’t be read: {cleaned(error.text)}")
+    if work.source.mirror.exists:
+        work.facts["mirror_bytes"] = work.source.mirror.bytes_taken()
+
+
+def _named(found: dict[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "commit": found[name]} for name in sorted(found) if name.isprintable()]
+
+
+def _listed(names: list[str], count: int) -> str:
+    more = f" and {count - SHOWN} more" if count > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _count(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
