@@ -16,6 +16,7 @@ from agent.config import MAX_SLOTS, Config
 from agent.control import Control
 from agent.diary import Diary
 from agent.ending import Ending
+from agent.git import leftovers as half_done
 from agent.identity import Identity
 from agent.journal import SAFE_ID, Place
 from agent.loop import IN_FLIGHT, Loop
@@ -75,6 +76,7 @@ class Session:
             Attempt
         ] = []  # they ended, and the server may not have heard what became of a project
         self._adopt()
+        self._clear_projects()
         # The server counts the slots, and a person there may give more than this machine asked for.
         self._slots = Pool("slot", MAX_SLOTS)
 
@@ -281,6 +283,12 @@ class Session:
         for path in sorted(self._config.jobs.iterdir()):
             if path.is_dir() and SAFE_ID.fullmatch(path.name) and path.name not in reported:
                 self._take_up(path)
+
+    def _clear_projects(self) -> None:
+        """Of what ran when the machine or the agent went down. Before anything new begins: that has its halves there too."""
+        removed = half_done.sweep(self._config.roots.projects, self._workshop.held())
+        if removed:
+            log.info("projects: removed what was half done: %s", ", ".join(removed))
 
     def _restore(self, report: dict[str, Any]) -> dict[str, Any]:
         offer = Offer.parse({**report, "tool": ""})
