@@ -136,22 +136,32 @@ class Checkout:
         """What the mirror has now. Tags of one’s own stay; branches that the remote dropped go."""
         if goal.commit is None:
             return
-        if goal.branch is None:
-            self._fetch(mirror, wish, [f"+{goal.commit}:{START}"])
-        if wish.ref_kind == "tag":
-            self._fetch(mirror, wish, [f"+{TAGS}{wish.ref}:{TAGS}{wish.ref}"])
-        if _is_single(wish, goal):
-            self._fetch(mirror, wish, [f"+{HEADS}{goal.branch}:{ORIGIN}{goal.branch}"])
-        elif wish.depth is None or goal.branch is not None:
-            self._fetch(mirror, wish, [f"+{HEADS}*:{ORIGIN}*"], "--prune")
-            self._fetch(mirror, wish, [f"+{TAGS}*:{TAGS}*"])
+        heads, more = self._refspecs(wish, goal)
+        if self.head is None:
+            depth = [f"--depth={wish.depth}"] if wish.depth else []
+            self._fetch(mirror, [*heads, *more], *depth)
+            return
+        if heads:
+            self._fetch(mirror, heads, "--prune")
+        if more:
+            self._fetch(mirror, more)
 
-    def _fetch(self, mirror: Mirror, wish: Wish, refspecs: list[str], *options: str) -> None:
-        """Cut off at the depth only what isn’t there yet: a checkout’s own history isn’t made shorter."""
-        depth = [f"--depth={wish.depth}"] if wish.depth is not None and self.head is None else []
+    @staticmethod
+    def _refspecs(wish: Wish, goal: Goal) -> tuple[list[str], list[str]]:
+        """Of branches, and of what stays where the remote drops it: the same name may be one’s own."""
+        start = [] if goal.branch else [f"+{goal.commit}:{START}"]
+        if _is_single(wish, goal):
+            return [f"+{HEADS}{goal.branch}:{ORIGIN}{goal.branch}"], []
+        if wish.depth is None:
+            return [f"+{HEADS}*:{ORIGIN}*"], [f"+{TAGS}*:{TAGS}*", *start]
+        if goal.branch is not None:
+            return [f"+{HEADS}*:{ORIGIN}*"], []
+        return [], [*start, *([f"+{TAGS}{wish.ref}:{TAGS}{wish.ref}"] if wish.ref_kind == "tag" else [])]
+
+    def _fetch(self, mirror: Mirror, refspecs: list[str], *options: str) -> None:
         self.run(
             *("fetch", "--progress", "--no-tags", "--force", "--update-shallow", "--no-recurse-submodules"),
-            *(*options, *depth, "--", str(mirror.path), *refspecs),
+            *(*options, "--", str(mirror.path), *refspecs),
             is_logged=False,
         )
 

@@ -37,18 +37,28 @@ def of(wish: Wish, refs: Refs) -> Goal:
 
 
 def refs_wanted(wish: Wish, goal: Goal, refs: Refs) -> list[str]:
-    """Full names of the refs that come into the mirror; empty: all branches and tags."""
+    """Full names of the refs that come into the mirror; empty: all branches, and all tags with whole history."""
     if wish.ref_kind == "commit":
         named = [HEADS + name for name, commit in refs.heads.items() if commit == wish.ref]
         named += [TAGS + name for name, commit in refs.tags.items() if commit == wish.ref]
         return (named[:1] or [wish.ref]) if wish.depth else []
-    if not wish.single_branch:
-        return []
-    return [f"{TAGS}{wish.ref}" if goal.branch is None else f"{HEADS}{goal.branch}"]
+    if goal.branch is None:
+        return [TAGS + wish.ref] if wish.single_branch or wish.depth else []
+    return [HEADS + goal.branch] if wish.single_branch else []
 
 
-def refspecs_wanted(names: list[str]) -> list[str]:
-    return refspecs(names) if names else list(ALL)
+def refspecs_wanted(wish: Wish, names: list[str]) -> list[str]:
+    """The tags of a repository lead all over its history: a part of it comes without them."""
+    if names:
+        return refspecs(names)
+    return list(ALL[:1] if wish.depth else ALL)
+
+
+def first_step(wish: Wish, goal: Goal, refs: Refs) -> list[str]:
+    """Refspecs of what is fetched before all else: that alone says how large a repository is."""
+    branch = goal.branch or refs.default
+    names = [HEADS + branch] if branch else [TAGS + wish.ref] if wish.ref_kind == "tag" else []
+    return refspecs_wanted(wish, names)
 
 
 def _found(name: str, there: dict[str, str], kind: str) -> str:

@@ -93,15 +93,16 @@ class Fetch:
         self._protocols = protocols(mirror.url, schemes)
         self._wanted = list(wanted)
 
-    def whole(self) -> None:
-        """All of history. What an earlier fetch has kept of it isn’t fetched again."""
+    def whole(self, first: Sequence[str]) -> None:
+        """All of history. What an earlier fetch has kept of it isn’t fetched again; `first` is what the first step of the
+        very first one fetches."""
         note = self._mirror.note
-        if note.fetched_at is None and note.depth is None:
-            self._first()
-        elif note.depth is None:
-            self._fetch(self._wanted)
+        is_new = note.fetched_at is None and note.depth is None
+        is_done = is_new and self._begin(first)
         if self._mirror.note.depth is not None:
             self._deepen()
+        if not is_done:
+            self._fetch(self._wanted)
         self._done(None)
 
     def shallow(self, depth: int, unknown: Sequence[str]) -> None:
@@ -116,27 +117,31 @@ class Fetch:
             self._fetch(self._wanted)
         self._done(max(depth, note.depth or 0) if self._mirror.shallow else None)
 
-    def _first(self) -> None:
+    def _begin(self, first: Sequence[str]) -> bool:
+        """→ whether all has come already."""
         began = time.monotonic()
-        self._fetch_deep(1, self._wanted)
+        self._fetch_deep(1, first)
         if not self._mirror.shallow:
-            return
+            return False
         self._note_depth(1)
-        if time.monotonic() - began <= LONG_S and self._mirror.bytes_taken() <= LARGE_BYTES:
-            self._git.reporter.note("history")
-            self._fetch(self._wanted, "--unshallow")
-            self._note_depth(None)
+        if time.monotonic() - began > LONG_S or self._mirror.bytes_taken() > LARGE_BYTES:
+            return False
+        self._git.reporter.note("history")
+        self._fetch(self._wanted, "--unshallow")
+        self._note_depth(None)
+        return True
 
     def _deepen(self) -> None:
         """Each step is kept: who is interrupted goes on from the last one."""
         log("This is a large repository: it is fetched step by step, and each step is kept.")
-        depth = self._mirror.note.depth or 1
-        factor = QUICK
+        depth, factor = self._mirror.note.depth or 1, QUICK
+        # Tags lead all over the history: with them a step would be as large as all of it.
+        wanted = [one for one in self._wanted if not one.startswith(f"+{TAGS}*")]
         while before := self._mirror.shallow:
             depth = min(depth * factor, MOST_COMMITS)
             self._git.reporter.note(f"history to {depth:,} commits deep")
             began = time.monotonic()
-            self._fetch(self._wanted, f"--depth={depth}")
+            self._fetch(wanted, f"--depth={depth}")
             self._note_depth(depth)
             log(f"Kept: history to {depth:,} commits deep.")
             if self._mirror.shallow == before or depth == MOST_COMMITS:

@@ -11,7 +11,7 @@ from agent.git import access, extras, goal, remote
 from agent.git.failures import Failed, GitFailed
 from agent.git.goal import Goal
 from agent.git.mirror import Mirror, keep_within
-from agent.git.names import COMMIT, host_of
+from agent.git.names import host_of
 from agent.git.progress import log
 from agent.git.remote import HEADS, TAGS, Fetch, Refs
 from agent.git.runs import Git
@@ -101,7 +101,7 @@ class Source:
             return
         names = goal.refs_wanted(self._wish, wanted, refs)
         if not self._is_current(refs, names):
-            self._fetch(mirror, refs, names, variables)
+            self._fetch(refs, wanted, names, variables)
         if not mirror.has(wanted.commit):
             self._fetch_commit(mirror, wanted.commit, variables)
         if refs.default:
@@ -113,33 +113,32 @@ class Source:
         if note.fetched_at is None or (note.depth is not None and note.depth < (self._wish.depth or 2**31)):
             return False
         there = {HEADS + name: one for name, one in refs.heads.items()}
-        there |= {TAGS + name: one for name, one in refs.tags.items()}
+        there |= {} if self._wish.depth else {TAGS + name: one for name, one in refs.tags.items()}
         known = mirror.refs()
         if names:
-            return all(name in there and known.get(name) == there[name] for name in names)
-        if known.items() - {(remote.kept(one), one) for one in known.values()} != there.items():
+            return all(name in known and known[name] == there.get(name) for name in names)
+        ours = (HEADS, TAGS)[: 1 if self._wish.depth else 2]
+        if {name: one for name, one in known.items() if name.startswith(ours)} != there:
             return False
         note.fetched_at = time.time()
         mirror.write(note)
         return True
 
-    def _fetch(self, mirror: Mirror, refs: Refs, names: list[str], variables: dict[str, str]) -> None:
-        wish = self._wish
-        fetch = Fetch(self._git, mirror, variables, wish.schemes, goal.refspecs_wanted(names))
+    def _fetch(self, refs: Refs, wanted: Goal, names: list[str], variables: dict[str, str]) -> None:
+        wish, mirror = self._wish, self.mirror
+        fetch = Fetch(self._git, mirror, variables, wish.schemes, goal.refspecs_wanted(wish, names))
         if wish.depth is None:
-            fetch.whole()
+            fetch.whole(goal.first_step(wish, wanted, refs))
             return
         known = mirror.refs()
         candidates = names or [HEADS + name for name in refs.heads]
-        fetch.shallow(
-            wish.depth, [name for name in candidates if name not in known and not COMMIT.fullmatch(name)]
-        )
+        fetch.shallow(wish.depth, [name for name in candidates if name not in known])
 
     def _fetch_commit(self, mirror: Mirror, commit: str, variables: dict[str, str]) -> None:
         """One that no branch leads to: not every server gives these."""
         wanted = remote.refspecs([commit])
         try:
-            Fetch(self._git, mirror, variables, self._wish.schemes, wanted).whole()
+            Fetch(self._git, mirror, variables, self._wish.schemes, wanted).whole(wanted)
         except GitFailed as error:
             if error.is_away or not error.is_unadvertised:
                 raise
@@ -158,7 +157,7 @@ class Source:
                 with self._open(url) as variables:
                     refs = remote.look(self._git, url, variables, self._wish.schemes)
                     mirror.prepare(refs.digits)
-                    Fetch(self._git, mirror, variables, self._wish.schemes, remote.ALL).whole()
+                    Fetch(self._git, mirror, variables, self._wish.schemes, remote.ALL).whole(remote.ALL)
                     if not mirror.has(commit):
                         self._fetch_commit(mirror, commit, variables)
         except GitFailed as error:
