@@ -17,6 +17,7 @@ def init_app(app: Flask) -> None:
         api,
         clone_pages,
         credential_api,
+        credential_pages,
         credentials,
         data,
         listing,
@@ -26,6 +27,7 @@ def init_app(app: Flask) -> None:
         service,
         settling,
         webhook_api,
+        webhook_pages,
     )
     from webapp.projects.rules import TOOL, USE_INSTEAD
     from webapp.tasks import dashboard, ending, queue
@@ -46,7 +48,8 @@ def init_app(app: Flask) -> None:
     worker_pages.add_panel(pages.WORKER_PANEL)
     for view in (pages.PROJECTS, project_pages.PROJECT, clone_pages.CLONE):
         live.register(view)
-    for module in (api, agent_api, pages, credential_api, webhook_api):
+    _fill(project_pages.parts, webhook_pages.PART)
+    for module in (api, agent_api, pages, credential_api, credential_pages, webhook_api, webhook_pages):
         app.register_blueprint(module.blueprint)
 
 

@@ -150,6 +150,12 @@ def listed(organisation_id: str, after: str | None = None, limit: int | None = N
     return db.session.scalars(query.order_by(Credential.id).limit(limit and limit + 1)).all()
 
 
+def project_paths(organisation_id: str) -> dict[str, str]:
+    """{project: its path}, for choosing whose a credential is."""
+    query = select(Project.id, Project.path).where(Project.organisation_id == organisation_id)
+    return {row.id: row.path for row in db.session.execute(query.order_by(Project.path_key))}
+
+
 def usable_for(actor: Actor, url: str, project_id: str | None = None) -> list[Credential]:
     """Those that may be chosen for this URL."""
     query = select(Credential).where(

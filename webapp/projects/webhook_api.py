@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from flask import Response, jsonify, request, url_for
+from flask import Response, jsonify, request
 
 from webapp import clock
 from webapp.api import blueprint as api_blueprint
@@ -25,7 +25,6 @@ from webapp.projects.webhook_schemas import (
     WebhookAnswer,
     WebhookList,
 )
-from webapp.security import own_origin
 
 if TYPE_CHECKING:
     from webapp.projects.models import Delivery, Webhook
@@ -95,15 +94,10 @@ def hook(webhook_id: str) -> Response:
     return jsonify(HookAnswer(said=outcome.said))
 
 
-def address_of(webhook_id: str) -> str:
-    """What the remote has to call, as whoever asks reaches this server."""
-    return own_origin() + url_for("webhooks_api.hook", webhook_id=webhook_id)
-
-
 def _as_wire(row: Webhook, called_at: datetime | None) -> WebhookAnswer:
     return {
         "id": row.id,
-        "url": address_of(row.id),
+        "url": webhooks.address_of(row.id),
         "created_by": row.created_by,
         "created_at": clock.wire(row.created_at),
         "called_at": clock.wire(called_at),

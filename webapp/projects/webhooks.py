@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
+from webapp.api import PREFIX as API
 from webapp.auth import audit
 from webapp.auth.actor import Actor
 from webapp.database import after_commit, transaction
@@ -13,7 +14,7 @@ from webapp.extensions import db
 from webapp.live.bus import bus, project_topic
 from webapp.projects.access import locked
 from webapp.projects.models import Delivery, Project, Webhook
-from webapp.security import new_token
+from webapp.security import new_token, own_origin
 
 PREFIX = "gsh"
 MOST = 10
@@ -41,6 +42,11 @@ def create(actor: Actor, project: Project) -> tuple[Webhook, str]:
         audit.record(actor, "webhook.create", found.path, found.id, after={"webhook": made.id})
         after_commit(lambda: bus.wake(project_topic(project.id)))
     return made, secret
+
+
+def address_of(webhook_id: str) -> str:
+    """What the remote has to call, as whoever asks reaches this server."""
+    return f"{own_origin()}{API}/hooks/{webhook_id}"
 
 
 def listed(project: Project) -> Sequence[Webhook]:
