@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pytest
@@ -9,8 +10,12 @@ import pytest
 from tests.webapp.project_tasks import checkout, git_task, git_worker, project
 from tests.world import WorkerOf, World, at_once, problem
 from webapp.database import new_id, release
-from webapp.tasks import exchange, placements, service
+from webapp.live.bus import Waiter
+from webapp.tasks import dispatch, exchange, placements, service, unplaced
 from webapp.tasks.rules import Offered, Room, Wanted, mismatches
+from webapp.workers import identify, listing
+from webapp.workers.schemas import SyncRequest
+from webapp.workers.sync import Parked
 
 # ---- the rules, as tables
 
@@ -404,3 +409,157 @@ def test_a_checkout_that_goes_between_the_look_and_the_claim_takes_no_task(
     monkeypatch.setattr(placements, "matching", looks_and_then_it_goes)
     assert offered(worker) == []
     assert world.task(task_id)["status"] == "queued"
+
+
+# ---- woken for it
+
+
+def parked(world: World, worker: WorkerOf, monkeypatch: pytest.MonkeyPatch) -> Parked:
+    """What its last look has left, as a call that waits keeps it: nothing to take, and every slot free."""
+    with world.app.app_context():
+        caller = identify.by_key(worker.key)
+        assert caller is not None
+        request = SyncRequest(session_id="s1", boot_id="b1", slots=worker.slots)
+        answer = exchange.exchange(caller, request)
+        release()
+    assert not answer.body["offers"]
+    waits = Parked(worker.id, world.organisation_id, Waiter(), answer.free_slots, answer.offered)
+    monkeypatch.setattr(dispatch, "parked_workers", lambda: [waits])
+    return waits
+
+
+def is_woken_for_the_queue(world: World, waits: Parked) -> bool:
+    waits.waiter.wait(0)
+    with world.app.app_context():
+        dispatch.wake_for_queue()
+        release()
+    return waits.waiter.wait(0)
+
+
+def test_who_waits_is_woken_when_its_clone_is_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it offered when it began to wait doesn't know of the new checkout."""
+    worker = git_worker(world)
+    project_id = project(world)
+    checkout(world, project_id, worker, "syncing")
+    waits = parked(world, worker, monkeypatch)
+    project_task(world, project_id)
+    assert not is_woken_for_the_queue(world, waits)
+    checkout(world, project_id, worker)
+    assert is_woken_for_the_queue(world, waits)
+
+
+def test_a_new_task_wakes_who_has_its_project_and_nobody_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    having, without = git_worker(world, "having"), git_worker(world, "without", slots=9)
+    project_id = project(world)
+    checkout(world, project_id, having)
+    both = [parked(world, worker, monkeypatch) for worker in (having, without)]
+    monkeypatch.setattr(dispatch, "parked_workers", lambda: both)
+    project_task(world, project_id)
+    assert [each.waiter.wait(0) for each in both] == [True, False]
+
+
+def test_who_would_be_kept_out_isnt_woken_again_and_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = git_worker(world)
+    project_id = project(world)
+    checkout(world, project_id, worker)
+    world.running_task(worker, project_id=project_id, project_reads_only=True)
+    project_task(world, project_id)
+    project_task(world, project_id, reads_only=True)
+    waits = parked(world, worker, monkeypatch)
+    assert not is_woken_for_the_queue(world, waits)
+    world.queued_task()
+    assert is_woken_for_the_queue(world, waits), "for what it can take it is"
+
+
+# ---- why it waits
+
+
+def reasons(world: World, task_id: str) -> dict[str, str]:
+    return {row["worker"]: row["reason"] for row in world.task(task_id)["waiting"]}
+
+
+def page(world: World, path: str) -> str:
+    answer = world.browser("operator").get(path)
+    assert answer.status_code == 200
+    return html.unescape(answer.text)
+
+
+def test_each_worker_says_what_its_checkout_keeps_it_from(world: World) -> None:
+    project_id = project(world)
+    workers = {name: git_worker(world, name) for name in ("active", "syncing", "error", "deleting", "none")}
+    for name in ("active", "syncing", "error", "deleting"):
+        checkout(world, project_id, workers[name], name)
+    for worker in workers.values():
+        worker.sync()
+    assert reasons(world, project_task(world, project_id)) == {
+        "active": "Matches, and takes it in a moment",
+        "syncing": "Matches, but its checkout of alice_app isn’t ready yet",
+        "error": "Matches, but its checkout of alice_app failed",
+        "deleting": "Has no checkout of alice_app",
+        "none": "Has no checkout of alice_app",
+    }
+
+
+def test_it_says_who_is_in_the_checkout_or_comes_first(world: World) -> None:
+    worker = git_worker(world)
+    project_id = project(world)
+    checkout(world, project_id, worker)
+    world.running_task(worker, project_id=project_id, project_reads_only=True)
+    writer = project_task(world, project_id)
+    reader = project_task(world, project_id, reads_only=True)
+    urgent = project_task(world, project_id, reads_only=True, priority=5)
+    assert reasons(world, writer) == {"lab-01": "Matches. Another task works in that checkout"}
+    assert reasons(world, reader) == {"lab-01": "Matches. A task that changes that checkout comes first"}
+    assert reasons(world, urgent) == {"lab-01": "Matches, and takes it in a moment"}
+    assert (
+        "Only lab-01 could take it, and it has another task in that checkout. It starts by itself when its turn comes."
+        in page(world, f"/tasks/{writer}")
+    )
+
+
+SUMMARIES = [
+    ("", "No worker that fits has a checkout of alice_app. Clone it onto one, and this starts by itself."),
+    (
+        "pending",
+        "Only lab-01 could take it, and it is getting the project ready. "
+        "It starts by itself as soon as that worker has it ready.",
+    ),
+    (
+        "error",
+        "Only lab-01 could take it, and it has a checkout that failed. "
+        "It starts by itself when that worker has cloned or pulled it again.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("status", "words"), SUMMARIES, ids=["none", "pending", "error"])
+def test_the_page_says_in_a_sentence_what_is_missing(world: World, status: str, words: str) -> None:
+    worker = git_worker(world)
+    project_id = project(world)
+    if status:
+        checkout(world, project_id, worker, status)
+    worker.sync()
+    assert words in page(world, f"/tasks/{project_task(world, project_id)}")
+
+
+@pytest.mark.parametrize(
+    ("status", "is_stuck"), [("", True), ("error", True), ("syncing", False), ("active", False)]
+)
+def test_the_dashboard_counts_a_task_whose_project_is_nowhere(
+    world: World, status: str, is_stuck: bool
+) -> None:
+    worker = git_worker(world)
+    project_id = project(world)
+    if status:
+        checkout(world, project_id, worker, status)
+    worker.sync()
+    project_task(world, project_id)
+    with world.app.app_context():
+        rows = [row.worker for row in listing.all_shown(world.organisation_id)]
+        found = unplaced.unplaced(world.organisation_id, rows)
+        release()
+    assert bool(found.count) is is_stuck

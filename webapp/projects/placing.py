@@ -36,9 +36,10 @@ def places_of(project_ids: Collection[str]) -> Places:
     return found
 
 
-def name_of(project_id: str) -> str:
-    """It never changes; of one that was deleted nobody knows it any more."""
-    return run(_NAME, project_id=project_id).scalar() or "a project that was deleted"
+def name_of(project_id: str) -> str | None:
+    """It never changes. None: there is no such project, or it was deleted."""
+    name: str | None = run(_NAME, project_id=project_id).scalar()
+    return name
 
 
 def known_to(organisation_id: str) -> Sequence[KnownProject]:

@@ -17,8 +17,8 @@ def _nowhere(project_ids: Collection[str]) -> Places:
     return {}
 
 
-def _nameless(project_id: str) -> str:
-    return "its project"
+def _nameless(project_id: str) -> None:
+    return None
 
 
 def _none_known(organisation_id: str) -> Sequence[KnownProject]:
@@ -26,7 +26,8 @@ def _none_known(organisation_id: str) -> Sequence[KnownProject]:
 
 
 places_of: Callable[[Collection[str]], Places] = _nowhere
-name_of: Callable[[str], str] = _nameless
+# None: there is none such any more.
+name_of: Callable[[str], str | None] = _nameless
 # All of an organisation, by name.
 known_to: Callable[[str], Sequence[KnownProject]] = _none_known
 

@@ -82,8 +82,14 @@ def wanted(placement_id: str) -> Wanted:
         tuple(row.locks),
         row.project_id,
         row.project_use,
-        known_projects.name_of(row.project_id) if row.project_id else "",
+        _name_of(row.project_id),
     )
+
+
+def _name_of(project_id: str | None) -> str:
+    if project_id is None:
+        return ""
+    return known_projects.name_of(project_id) or "a project that was deleted"
 
 
 def offered_by_caller(caller: Caller) -> Offered:

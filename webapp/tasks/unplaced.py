@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Row, func, literal, select
 
 from webapp.extensions import db
-from webapp.tasks import placements
+from webapp.tasks import known_projects, placements
 from webapp.tasks.models import Task
 from webapp.tasks.rules import mismatches
 from webapp.workers.models import Worker
@@ -15,6 +15,8 @@ SHOWN = 3
 # What a queue asks for is looked at so far, and tasks are counted so far: a page must not take longer because it is long.
 MOST_PLACEMENTS = 200
 MOST_TASKS = 1000
+# A checkout that will be there by itself. One that failed waits for a person.
+_COMING = ("active", "pending", "syncing")
 
 
 @dataclass(frozen=True)
@@ -27,15 +29,18 @@ class Unplaced:
 
 def unplaced(organisation_id: str, workers: Sequence[Worker]) -> Unplaced:
     """Of those workers, whether or not they could take it just now."""
-    offered = [placements.offered_by(worker) for worker in workers]
     asked = [
         (key, wanted)
         for key, wanted in placements.queued().items()
         if wanted.organisation_id == organisation_id
+    ][:MOST_PLACEMENTS]
+    project_ids = {str(wanted.project_id) for wanted in placements.in_projects(wanted for _, wanted in asked)}
+    places = known_projects.places_of(project_ids) if project_ids else {}
+    offered = [
+        placements.offered_by(worker, known_projects.ready_on(worker.id, places, _COMING))
+        for worker in workers
     ]
-    stuck = [
-        key for key, wanted in asked[:MOST_PLACEMENTS] if all(mismatches(wanted, each) for each in offered)
-    ]
+    stuck = [key for key, wanted in asked if all(mismatches(wanted, each) for each in offered)]
     if not stuck:
         return Unplaced()
     is_queued = Task.status == literal("queued", literal_execute=True)  # or its index isn't found

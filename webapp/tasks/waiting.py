@@ -9,11 +9,12 @@ from sqlalchemy import func, select
 
 from webapp import clock
 from webapp.extensions import db
-from webapp.tasks import lock_list, placements, refusals
+from webapp.tasks import in_checkouts, lock_list, placements, refusals
 from webapp.tasks.answers import WaitsAnswer
+from webapp.tasks.in_checkouts import Checkouts
 from webapp.tasks.lock_list import Obstacle
 from webapp.tasks.models import Attempt, Placement, Task
-from webapp.tasks.rules import mismatches
+from webapp.tasks.rules import Offered, Wanted, mismatches
 from webapp.workers import presence
 from webapp.workers.access import workers_of
 from webapp.workers.models import Worker
@@ -32,6 +33,9 @@ Kind = Literal[
     "refuses",
     "own",
     "busy",
+    "placing",
+    "broken",
+    "taken",
     "free",
 ]
 
@@ -82,7 +86,9 @@ def why(task: Task) -> Why | None:
         return Why("The pause before its next try isn’t over yet. It starts by itself.", None, rows)
     if is_free:
         return Why("", obstacle, rows)  # the lock is all there is to say
-    return Why(summary(able, len(rows)), obstacle if able else None, rows)
+    wanted = placements.wanted(task.placement_id)
+    project_name = wanted.project_name if wanted.needs_checkout else ""
+    return Why(summary(able, len(rows), project_name), obstacle if able else None, rows)
 
 
 def reasons(task: Task) -> list[Waits]:
@@ -94,8 +100,8 @@ def _rows(task: Task, obstacle: Obstacle | None) -> list[Waits]:
     held = held_counts(task.organisation_id)
     own = _own_obstacle(task, obstacle)
     workers = [worker for worker in workers_of(task.organisation_id) if worker.status != "revoked"]
-    refused = refusals.rules_of(task.id)
-    found = [_waits(task, worker, held.get(worker.id, 0), own, refused) for worker in workers]
+    refused, checkouts = refusals.rules_of(task.id), in_checkouts.of(task)
+    found = [_waits(task, worker, held.get(worker.id, 0), own, refused, checkouts) for worker in workers]
     asked = [waits for waits in found if waits.status != "archived" or _is_named(task, waits.worker)]
     return sorted(asked, key=lambda waits: (not waits.can_ever, waits.worker.name))
 
@@ -128,24 +134,59 @@ def held_counts(organisation_id: str) -> dict[str, int]:
     return {row.worker_id: row.held for row in db.session.execute(query)}
 
 
-def _waits(task: Task, worker: Worker, held: int, own: Because | None, refused: Mapping[str, str]) -> Waits:
+def _waits(
+    task: Task,
+    worker: Worker,
+    held: int,
+    own: Because | None,
+    refused: Mapping[str, str],
+    checkouts: Checkouts,
+) -> Waits:
     status = status_of(worker, held)
-    wanted = placements.wanted(task.placement_id)
-    never = mismatches(wanted, placements.offered_by(worker))
-    if never:
-        is_anothers = wanted.worker_id not in (None, worker.id)
-        remedy = _BY_NAME if is_anothers else "Ask for other labels, or change this worker"
-        return Waits(worker, status, Because("never", _sentence("; ".join(never)), remedy))
+    wanted = checkouts.wanted
+    offered = placements.offered_by(worker, checkouts.on(worker.id))
+    if never := mismatches(wanted, offered):
+        return Waits(worker, status, Because("never", _sentence("; ".join(never)), _remedy(wanted, offered)))
     because = (
         _owners_no(refused.get(worker.id))
         or _STATUS_REASONS.get(status)
         or _drains(worker, status)
         or _agents_no(worker)
+        or _no_checkout(checkouts, worker.id)
         or own
         or _no_room(task, worker, held)
+        or _kept_out(checkouts, offered)
         or _SOON
     )
     return Waits(worker, status, because)
+
+
+def _remedy(wanted: Wanted, offered: Offered) -> str:
+    """For a worker that could never take it as it is now."""
+    if wanted.worker_id not in (None, offered.worker_id):
+        return _BY_NAME
+    if wanted.needs_checkout and wanted.project_id not in offered.checkouts:
+        return "Clone the project onto this worker"
+    return "Ask for other labels, or change this worker"
+
+
+def _no_checkout(checkouts: Checkouts, worker_id: str) -> Because | None:
+    status, name = checkouts.status_on(worker_id), checkouts.wanted.project_name
+    if status in ("pending", "syncing"):
+        return Because("placing", f"Matches, but its checkout of {name} isn’t ready yet", "Wait")
+    if status == "error":
+        return Because(
+            "broken", f"Matches, but its checkout of {name} failed", "Clone or pull it there again"
+        )
+    return None
+
+
+def _kept_out(checkouts: Checkouts, offered: Offered) -> Because | None:
+    if checkouts.is_taken(offered.worker_id):
+        return Because("taken", "Matches. Another task works in that checkout", "Wait")
+    if checkouts.is_awaited(offered):
+        return Because("taken", "Matches. A task that changes that checkout comes first", "Wait")
+    return None
 
 
 def _owners_no(rule: str | None) -> Because | None:
@@ -231,6 +272,21 @@ _SAID: dict[str, tuple[str, str, str]] = {
         "are draining for a while",
         "It starts by itself when {one} takes work again.",
     ),
+    "placing": (
+        "is getting the project ready",
+        "are getting the project ready",
+        "It starts by itself as soon as {one} has it ready.",
+    ),
+    "broken": (
+        "has a checkout that failed",
+        "have checkouts that failed",
+        "It starts by itself when {one} has cloned or pulled it again.",
+    ),
+    "taken": (
+        "has another task in that checkout",
+        "have other tasks in their checkouts",
+        "It starts by itself when its turn comes.",
+    ),
     "quarantined": ("is quarantined", "are quarantined", "It starts by itself when {one} comes back."),
     "owner": (
         "refuses it by its owner’s policy",
@@ -246,14 +302,12 @@ _SAID: dict[str, tuple[str, str, str]] = {
 }
 
 
-def summary(able: Sequence[tuple[str, Kind]], asked: int) -> str:
+def summary(able: Sequence[tuple[str, Kind]], asked: int, project_name: str = "") -> str:
     """Of those that could ever take it (name, what keeps it), of so many that were asked: a sentence or two."""
     if not asked:
         return "There is no worker yet. Add one, and it starts by itself."
     if not able:
-        return (
-            "No worker that is here could ever take it. Change what it asks for, or add a worker that has it."
-        )
+        return _nobody(project_name)
     free = [name for name, kind in able if kind == "free"]
     if free:
         return f"{free[0]} has room, and takes it in a moment."
@@ -268,3 +322,9 @@ def summary(able: Sequence[tuple[str, Kind]], asked: int) -> str:
         return f"Only {name} could take it, and it {one}. {follows.format(one='that worker')}"
     whole = "Both" if len(able) == 2 else f"All {len(able)}"
     return f"{whole} workers that could take it {several}. {follows.format(one='one of them')}"
+
+
+def _nobody(project_name: str) -> str:
+    if project_name:
+        return f"No worker that fits has a checkout of {project_name}. Clone it onto one, and this starts by itself."
+    return "No worker that is here could ever take it. Change what it asks for, or add a worker that has it."
