@@ -18,22 +18,29 @@ def init_app(app: Flask) -> None:
         clone_pages,
         credential_api,
         credential_pages,
-        credentials,
-        data,
-        listing,
         pages,
-        placing,
         project_pages,
-        service,
-        settling,
         webhook_api,
         webhook_pages,
     )
+    from webapp.workers import pages as worker_pages
+
+    _answer_lower_domains()
+    worker_pages.add_panel(pages.WORKER_PANEL)
+    _fill(project_pages.parts, webhook_pages.PART)
+    for view in (pages.PROJECTS, project_pages.PROJECT, clone_pages.CLONE):
+        live.register(view)
+    for module in (api, agent_api, pages, credential_api, credential_pages, webhook_api, webhook_pages):
+        app.register_blueprint(module.blueprint)
+
+
+def _answer_lower_domains() -> None:
+    """What tasks and workers ask without knowing whom."""
+    from webapp.projects import credentials, data, listing, placing, service, settling
     from webapp.projects.rules import TOOL, USE_INSTEAD
     from webapp.tasks import dashboard, ending, queue
     from webapp.tasks import data as task_data
     from webapp.tasks import service as tasks
-    from webapp.workers import pages as worker_pages
     from webapp.workers import service as workers
 
     tasks.makers[TOOL] = tasks.Maker(USE_INSTEAD, service.again)
@@ -45,12 +52,6 @@ def init_app(app: Flask) -> None:
     _fill(workers.after_revoke, settling.worker_revoked)
     _fill(workers.before_remove, settling.worker_removed)
     _fill(dashboard.others_ask, listing.asks)
-    worker_pages.add_panel(pages.WORKER_PANEL)
-    for view in (pages.PROJECTS, project_pages.PROJECT, clone_pages.CLONE):
-        live.register(view)
-    _fill(project_pages.parts, webhook_pages.PART)
-    for module in (api, agent_api, pages, credential_api, credential_pages, webhook_api, webhook_pages):
-        app.register_blueprint(module.blueprint)
 
 
 def _fill(hooks: list[Hook], hook: Hook) -> None:
