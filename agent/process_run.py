@@ -130,6 +130,7 @@ class ProcessRun:
             roots=self._workshop.roots,
             disk_floor_bytes=self._workshop.disk_floor_bytes,
             project=project,
+            account=self._account,
             held=self._workshop.held(),
             repositories=self._policy.repositories,
         )

@@ -70,11 +70,11 @@ def inside(storage: Path) -> Roots:
 
 def said(environ: Mapping[str, str], storage: Path, mirrors_bytes: int = MIRRORS_BYTES) -> Roots:
     """Whatever that is: to look there."""
-    paths = [
-        Path(environ.get(variable) or storage / name).expanduser().absolute()
-        for name, variable in VARIABLES.items()
-    ]
-    return Roots(*paths, mirrors_bytes)
+
+    def path(name: str) -> Path:
+        return Path(environ.get(VARIABLES[name]) or storage / name).expanduser().absolute()
+
+    return Roots(path("projects"), path("datasets"), path("outputs"), path("mirrors"), mirrors_bytes)
 
 
 def load(environ: Mapping[str, str], storage: Path, jobs: Path, mirrors_bytes: int = MIRRORS_BYTES) -> Roots:

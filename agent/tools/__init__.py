@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
+    from agent.account import Account
     from agent.project import Project
     from agent.roots import Roots
 
@@ -150,6 +151,7 @@ class Surroundings:
     roots: Roots
     disk_floor_bytes: int = 0
     project: Project | None = None
+    account: Account | None = None  # that the process becomes, where not the agent's own
     held: Collection[str] = ()
     repositories: Sequence[str] | None = None
 

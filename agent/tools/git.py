@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from agent import git
+from agent import git, program
+from agent.account import Account
+from agent.ending import NOT_EXECUTABLE
 from agent.git import names, runs, wish
 from agent.git.failures import Failed
 from agent.tools import (
@@ -12,6 +14,7 @@ from agent.tools import (
     Command,
     Finding,
     Input,
+    NotStartable,
     ProcessTool,
     Surroundings,
     Uses,
@@ -121,7 +124,7 @@ class Git(ProcessTool):
             raise BadInput(str(error)) from None
 
     def uses(self, task_input: Input) -> Uses:
-        """Which submodules a repository has shows only when it is there: the program holds them to the owner's rule itself."""
+        """Which submodules a repository has shows only when it is there: the program itself holds them to the rule."""
         reaches = task_input["operation"] in REACHES_OUT
         return Uses(repositories=[task_input["url"]] if reaches else [])
 
@@ -140,13 +143,27 @@ class Git(ProcessTool):
             "mirrors_bytes": here.roots.mirrors_bytes,
             "repositories": None if here.repositories is None else list(here.repositories),
         }
-        return Command(git.prepare(here.notes, wanted))
+        argv = git.prepare(here.notes, wanted)
+        return Command([_python(argv[0], here.account), *argv[1:]])
 
     def probe(self, path: str) -> Finding:
         try:
             return Finding(version=runs.version(path))
         except Failed as error:
             return Finding(works=False, problem=str(error))
+
+
+def _python(own: str, account: Account | None) -> str:
+    """Raises NotStartable."""
+    if account is None:
+        return own
+    found = program.python_for(account)
+    if found is None:
+        raise NotStartable(
+            NOT_EXECUTABLE,
+            f"run_as: {account.name} can start no Python 3.10 or newer: install one for all users",
+        )
+    return found
 
 
 def _path(task_input: Input, here: Surroundings) -> str:
