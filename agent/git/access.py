@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from agent.git import names
 from agent.git.wish import Credential
@@ -15,6 +16,9 @@ from agent.git.wish import Credential
 # Those that take a token as a password take any name with it.
 ANY_USER = "x-access-token"
 MAX_KNOWN_HOSTS = 64 * 1024
+# Of one process: name and password, and once more.
+MOST_ANSWERS = 4
+_MARKS = ("'", '"')  # of git, and of git-lfs
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ def opened(home: Path, url: str, credential: Credential | None, host_keys: list[
         _write(known, "".join(f"{line}\n" for line in host_keys))
         variables = {"GIT_SSH_COMMAND": _ssh(folder, credential, known), "GIT_SSH_VARIANT": "ssh"}
         if credential is not None and credential.kind == "token":
-            variables["GIT_ASKPASS"] = _askpass(folder, credential, names.host_of(url))
+            variables["GIT_ASKPASS"] = _askpass(folder, credential, url)
         yield Access(variables, known, host_keys)
     finally:
         for path in folder.iterdir():
@@ -87,28 +91,43 @@ def _quoted(path: str) -> str:
     return f'"{escaped}"' if any(one.isspace() for one in path) else escaped
 
 
-def _askpass(folder: Path, credential: Credential, host: str) -> str:
-    """A program that git asks. It answers for one host: another one may be asked for on the way, by a submodule or by a
-    repository’s own settings."""
-    _write(folder / "user", credential.username or ANY_USER)
+def _askpass(folder: Path, credential: Credential, url: str) -> str:
+    """A program that git asks. It knows the questions about this host word by word, and no other: a submodule or a
+    repository’s own settings may have git ask for another host, with a name that makes it look like this one.
+
+    One process gets few answers: git-lfs would ask for ever where they open nothing."""
+    user = credential.username or ANY_USER
+    _write(folder / "user", user)
     _write(folder / "secret", credential.secret)
     program = folder / "askpass"
-    ask = shlex.quote(f"://{host}")
-    at = shlex.quote(f"@{host}")
-    user, secret = (shlex.quote(str(folder / name)) for name in ("user", "secret"))
+    for_user, for_secret = (_either(questions) for questions in _questions(url, user))
     script = f"""#!/bin/sh
+cd {shlex.quote(str(folder))} || exit 1
+printf . >>"asked.$PPID"
+[ "$(wc -c <"asked.$PPID")" -le {MOST_ANSWERS} ] || exit 1
 case "$1" in
-    *{ask}[\\'\\"]*|*{at}[\\'\\"]*) ;;
-    *) exit 1 ;;
-esac
-case "$1" in
-    Username*) exec cat {user} ;;
-    Password*) exec cat {secret} ;;
+    {for_user}) exec cat user ;;
+    {for_secret}) exec cat secret ;;
 esac
 exit 1
 """
     _write(program, script, mode=0o700)
     return str(program)
+
+
+def _questions(url: str, user: str) -> tuple[list[str], list[str]]:
+    """As git and git-lfs word them, for the name and for the password. They write a name as a URL has it."""
+    scheme, host = names.scheme_of(url), urlsplit(url).netloc
+    written = {user, quote(user, safe=""), quote(user, safe="$&+,;=")}
+    for_user = [f"Username for {mark}{scheme}://{host}{mark}" for mark in _MARKS]
+    for_secret = [
+        f"Password for {mark}{scheme}://{name}@{host}{mark}" for mark in _MARKS for name in sorted(written)
+    ]
+    return for_user, for_secret
+
+
+def _either(questions: list[str]) -> str:
+    return "|".join(shlex.quote(question + end) for question in questions for end in (": ", ""))
 
 
 def _write(path: Path, text: str, mode: int = 0o600) -> None:

@@ -51,10 +51,10 @@ SETTINGS = [
     "filter.lfs.required=false",
 ]
 # How this machine reaches others and whom it trusts: its owner’s affair.
-_KEPT = [
+OF_THE_MACHINE = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-]
+)
 # A task’s own, which orphans of it are found by.
 _OF_THE_TASK = "GARAGESWARM_"
 
@@ -136,7 +136,9 @@ class Git:
 
     def _environment(self, protocols: Sequence[str]) -> dict[str, str]:
         own = {
-            name: text for name, text in os.environ.items() if name in _KEPT or name.startswith(_OF_THE_TASK)
+            name: text
+            for name, text in os.environ.items()
+            if name in OF_THE_MACHINE or name.startswith(_OF_THE_TASK)
         }
         return {
             **own,

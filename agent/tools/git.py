@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
 from agent import git, program
@@ -144,7 +145,9 @@ class Git(ProcessTool):
             "repositories": None if here.repositories is None else list(here.repositories),
         }
         argv = git.prepare(here.notes, wanted)
-        return Command([_python(argv[0], here.account), *argv[1:]])
+        # How this machine reaches others, a task isn't told otherwise.
+        of_the_machine = {name: os.environ[name] for name in runs.OF_THE_MACHINE if name in os.environ}
+        return Command([_python(argv[0], here.account), *argv[1:]], of_the_machine)
 
     def probe(self, path: str) -> Finding:
         try:
