@@ -174,20 +174,13 @@ class Checkout:
     def switch(self, goal: Goal) -> None:
         """Files, index and HEAD as the goal says, whatever they were."""
         commit = goal.commit or ""
-        where = ["-B", goal.branch] if goal.branch else ["--detach"]
+        where = ["--no-track", "-B", goal.branch] if goal.branch else ["--detach"]
         if goal.branch is None:
             self.run("update-ref", START, commit)
         self.git.reporter.say("checking out", "checking_out", "Checking out files")
         self.run(
-            "checkout",
-            "--quiet",
-            "--progress",
-            "--force",
-            "--no-recurse-submodules",
-            "--no-track",
-            *where,
-            commit,
-            "--",
+            *("checkout", "--quiet", "--progress", "--force", "--no-recurse-submodules"),
+            *(*where, commit, "--"),
         )
 
 

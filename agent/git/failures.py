@@ -145,6 +145,8 @@ class GitFailed(Exception):
                 return words.format(url=url, host=host, said=said)
         if AWAY.search(self.text):
             return f"{host} can’t be reached from this worker, or went away in the middle ({said}). Try again later"
+        if self.code < 0:
+            return f"git was killed (signal {-self.code}) while it worked. Try again"
         return said or f"git ended with exit code {self.code}"
 
     def _telling_line(self) -> str:

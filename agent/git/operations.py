@@ -155,6 +155,7 @@ def _ready(work: Work) -> Checkout:
 
 
 def _need_whole(work: Work, checkout: Checkout) -> None:
+    work.facts |= {"local_path": str(checkout.path), "usable": False}
     if not checkout.is_there:
         raise Failed(f"there is no checkout at {checkout.path} any more: clone it again")
     if not checkout.is_whole():
