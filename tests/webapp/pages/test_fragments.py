@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.projects import begin, clone, cloned, finish, git_worker
 from tests.world import World, later
 from webapp.auth.rules import Role
 
@@ -34,6 +35,7 @@ def a_lively_world(world: World) -> dict[str, str]:
     waiting = world.queued_task(labels={"gpu": None})
     world.running_task(worker, locks=["prod", "team/a:b"])
     queued = world.queued_task(locks=["prod"])
+    project, holder = a_project_in_two_places(world)
     return {
         "dashboard": "/live?view=dashboard",
         "tasks": "/live?view=tasks&status=failed",
@@ -45,7 +47,24 @@ def a_lively_world(world: World) -> dict[str, str]:
         "waiting": f"/live?view=task&task={waiting}",
         "waiting for a lock": f"/live?view=task&task={queued}",
         "locks": "/live?view=locks",
+        "projects": "/live?view=projects&q=app",
+        "project": f"/live?view=project&project={project}",
+        "worker with a project": f"/live?view=worker&worker={holder}",
     }
+
+
+def a_project_in_two_places(world: World) -> tuple[str, str]:
+    """In one with changes that exist nowhere else, on its way to the other. Its id, and the first worker's."""
+    here, there = git_worker(world, "git"), git_worker(world, "other")
+    project = cloned(world, here)
+    refresh = world.api("operator", "POST", f"/projects/{project}/refresh", json={})
+    assert refresh.status_code == 202, refresh.json
+    finish(world, here, project, dirty=["a.txt"], dirty_count=1)
+    assert clone(world, there).status_code == 202
+    offer = begin(there)
+    said = {"attempt_id": offer["attempt_id"], "stage": "fetching", "step": "Receiving", "progress": 38}
+    assert there.call("PUT", f"/agents/tasks/{offer['task_id']}/status", json=said).status_code == 200
+    return project, here.id
 
 
 def test_the_same_facts_give_the_same_bytes(world: World) -> None:
@@ -66,6 +85,7 @@ def test_every_root_says_where_it_belongs(world: World, role: Role) -> None:
         "workers": "/workers?q=lab",
         "add": "/workers/add",
         "locks": "/locks",
+        "projects": "/projects?q=app",
     }
     client = world.browser(role)
     for name, path in a_lively_world(world).items():
@@ -74,10 +94,8 @@ def test_every_root_says_where_it_belongs(world: World, role: Role) -> None:
         roots = re.findall(r'^<\w+[^>]* hx-swap-oob="true"', client.get(path).text, re.MULTILINE)
         ids = [found[1] for root in roots if (found := re.search(r'id="([\w-]+)"', root))]
         assert len(ids) == len(roots) > 1, path
-        found = re.search(r"(?:task|worker)=([\w-]+)", path)
-        page = client.get(
-            pages.get(name) or f"/{'worker' if name == 'worker' else 'task'}s/{found[1] if found else ''}"
-        )
+        found = re.search(r"(task|worker|project)=([\w-]+)", path)
+        page = client.get(pages.get(name) or (f"/{found[1]}s/{found[2]}" if found else ""))
         assert page.status_code == 200
         assert [one for one in ids if f'id="{one}"' not in page.text] == [], path
 
@@ -88,6 +106,7 @@ def test_a_page_has_no_id_twice(world: World) -> None:
     offer = world.running_task(worker)
     world.registered("attic")
     world.running_task(worker, locks=["prod", "other"])
+    project, _ = a_project_in_two_places(world)
     for path in (
         "/",
         "/locks",
@@ -97,6 +116,9 @@ def test_a_page_has_no_id_twice(world: World) -> None:
         f"/workers/{worker.id}",
         "/tasks/new",
         "/workers/add",
+        "/projects",
+        f"/projects/{project}",
+        "/projects/new",
     ):
         ids = re.findall(r'\bid="([^"]+)"', client.get(path).text)
         assert len(ids) == len(set(ids)), (path, sorted(one for one in ids if ids.count(one) > 1))
@@ -118,13 +140,13 @@ def test_no_template_carries_style_or_script_of_its_own() -> None:
 
 def test_what_only_some_may_do_isnt_in_the_others_fragments(world: World) -> None:
     views = a_lively_world(world)
-    for name in ("worker", "workers", "running"):
+    for name in ("worker", "workers", "running", "project"):
         assert "formaction" not in world.browser("viewer").get(views[name]).text
     assert "formaction" in world.browser("admin").get(views["workers"]).text
 
 
 @pytest.mark.parametrize(
-    "query", ["view=nonsense", "view=task", "view=task&task=x", "view=worker&worker=x", "view=worker"]
+    "query", ["view=nonsense", "view=task", "view=task&task=x", "view=worker&worker=x", "view=worker", "view=project"]
 )
 def test_a_view_that_isnt_there_is_not_found(world: World, query: str) -> None:
     assert world.browser("viewer").get(f"/live?{query}").status_code == 404
@@ -133,7 +155,7 @@ def test_a_view_that_isnt_there_is_not_found(world: World, query: str) -> None:
 def test_another_organisation_finds_no_view_of_ours(world: World) -> None:
     views = a_lively_world(world)
     stranger = world.browser("admin", world.other_organisation())
-    for name in ("worker", "running", "failed"):
+    for name in ("worker", "running", "failed", "project"):
         assert stranger.get(views[name]).status_code == 404
-    for name in ("dashboard", "tasks", "workers", "add", "locks"):
+    for name in ("dashboard", "tasks", "workers", "add", "locks", "projects"):
         assert "lab-01" not in stranger.get(views[name]).text
