@@ -15,7 +15,7 @@ from webapp.tasks.schemas import Id
 
 def _not_blank(text: str) -> str:
     if not text:
-        raise ValueError("must have letters")
+        raise ValueError("Give it a name.")
     return text
 
 
