@@ -40,7 +40,11 @@ def projects_before(organisation_id: str, project_id: str | None, limit: int) ->
 
 def locked(project_id: str) -> Project:
     """Its row as it is now, until the transaction that is open ends. Before any of its checkouts' rows."""
-    found = db.session.get(Project, project_id, with_for_update=True, populate_existing=True)
+    found = find_locked(project_id)
     if found is None:
         raise NotFound("There is no such project here. It may have been deleted.")
     return found
+
+
+def find_locked(project_id: str) -> Project | None:
+    return db.session.get(Project, project_id, with_for_update=True, populate_existing=True)

@@ -14,7 +14,7 @@ from webapp.projects.models import Checkout
 from webapp.projects.operations import project_of, tell, worker_of
 from webapp.projects.rules import TOOL, CheckoutStatus, Operation
 from webapp.projects.schemas import CheckoutReport, CommitSeen
-from webapp.projects.settling import ERROR_LONGEST
+from webapp.projects.settling import ERROR_LONGEST, of_task
 from webapp.tasks.models import Attempt, Task
 from webapp.workers.caller import Caller
 
@@ -44,7 +44,8 @@ def settle(caller: Caller, project_id: str, said: CheckoutReport) -> CheckoutSta
 def _task(caller: Caller, project_id: str, attempt_id: str) -> Row[Any] | None:
     """The worker's git task there, with its current attempt. Locked: whoever ends it comes before this, or after."""
     mine = (Attempt.id == attempt_id, Attempt.worker_id == caller.worker_id)
-    query = select(Task.id, Task.input, Attempt.id.label("said_id"), Attempt.ended_at, Task.attempt_id)
+    # Of the task's row alone: who waited for it sees the attempt's as it was before.
+    query = select(Task.id, Task.input, Task.ended_at, (Task.attempt_id == attempt_id).label("is_current"))
     query = query.join(Attempt, Attempt.task_id == Task.id).where(
         *mine,
         Task.organisation_id == caller.organisation_id,
@@ -56,10 +57,9 @@ def _task(caller: Caller, project_id: str, attempt_id: str) -> Row[Any] | None:
 
 def _checkout(task: Row[Any]) -> Checkout | None:
     """The one that this task has still; None where the attempt, or its right to speak of it, has ended."""
-    if task.ended_at is not None or task.attempt_id != task.said_id:
+    if task.ended_at is not None or not task.is_current:
         return None
-    query = select(Checkout).where(Checkout.task_id == task.id).with_for_update()
-    return db.session.scalar(query.execution_options(populate_existing=True))
+    return of_task(task.id)
 
 
 def _store(checkout: Checkout, operation: Operation, said: CheckoutReport) -> None:

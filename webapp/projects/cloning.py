@@ -58,7 +58,7 @@ def _place(
     if project.delete_requested_at:
         raise Conflict(f"{project.path} is being deleted. Wait until it is gone, or choose another name.")
     query = select(Checkout).where(Checkout.project_id == project.id, Checkout.worker_id == worker_id)
-    checkout = session.scalar(query.with_for_update())
+    checkout = session.scalar(query.with_for_update().execution_options(populate_existing=True))
     worker = session.get_one(Worker, worker_id)
     if checkout is None:
         checkout = Checkout(organisation_id=project.organisation_id, project=project, worker=worker)

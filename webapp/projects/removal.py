@@ -32,9 +32,7 @@ def delete(actor: Actor, project: Project, *, force: bool = False, forget: bool 
     _cancel(actor, gone)
     with transaction():
         now = access.locked(project.id)
-        rows = list(
-            db.session.scalars(select(Checkout).where(Checkout.project_id == now.id).with_for_update())
-        )
+        rows = _rows_of(now)
         deleting = [row for row in rows if row.id in left]
         if len(rows) > len(deleting) + len(gone):
             raise Conflict(
@@ -47,7 +45,8 @@ def delete(actor: Actor, project: Project, *, force: bool = False, forget: bool 
         for row in rows:
             if row.id not in left:
                 remove(row)
-        remove_if_empty(now)
+        if not rows:
+            _remove_if_empty(now)
     return made
 
 
@@ -75,7 +74,6 @@ def forget_on(actor: Actor, project: Project, worker_id: str) -> None:
         now, row = access.locked(project.id), locked(checkout)
         audit.record(actor, "checkout.forget", now.path, now.id, before={"worker": worker_of(row).name})
         remove(row)
-        remove_if_empty(now)
 
 
 def _cancel(actor: Actor, checkouts: list[Checkout]) -> None:
@@ -89,24 +87,31 @@ def _cancel(actor: Actor, checkouts: list[Checkout]) -> None:
 # ---- rows
 
 
+def _rows_of(project: Project) -> list[Checkout]:
+    """As they are now: they may have been loaded while somebody else held the project."""
+    query = select(Checkout).where(Checkout.project_id == project.id).order_by(Checkout.id).with_for_update()
+    return list(db.session.scalars(query.execution_options(populate_existing=True)))
+
+
 def remove(checkout: Checkout) -> None:
-    """Its row, in the transaction that is open, which holds its project's."""
+    """Its row, and the project's where that waited for it. In the transaction that is open, which holds both."""
+    project = project_of(checkout)
     db.session.execute(delete_rows(Checkout).where(Checkout.id == checkout.id))
-    tell(project_of(checkout))
+    tell(project)
+    _remove_if_empty(project)
 
 
-def remove_if_empty(project: Project) -> bool:
+def _remove_if_empty(project: Project) -> None:
     """The project's row, where that is wished and its last checkout has gone. Its row is locked."""
     rest = select(Checkout.id).where(Checkout.project_id == project.id).limit(1)
     if project.delete_requested_at is None or db.session.scalar(rest):
-        return False
+        return
     actor = system(project.organisation_id)
     credentials.delete_of_project(actor, project.id)
     audit.record(actor, "project.remove", project.path, project.id, before={"url": project.git_url})
     tell(project)
     db.session.execute(delete_rows(Project).where(Project.id == project.id))
     _end_waiting(project)
-    return True
 
 
 def _end_waiting(project: Project) -> None:

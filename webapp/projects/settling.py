@@ -7,8 +7,7 @@ from sqlalchemy import select, update
 
 from webapp.database import run, table_of
 from webapp.extensions import db
-from webapp.projects import removal
-from webapp.projects.access import locked
+from webapp.projects import access, removal
 from webapp.projects.models import Checkout
 from webapp.projects.operations import project_of, tell
 from webapp.tasks.ending import Ending, end_queued
@@ -27,19 +26,28 @@ def begun(task_id: str) -> None:
 
 def ended(task_id: str) -> None:
     """Its task has ended for good. What the worker said before stands; without a word the checkout is what it was."""
-    query = select(Checkout).where(Checkout.task_id == task_id, Checkout.ends_as.is_not(None))
-    checkout = db.session.scalar(query.with_for_update().execution_options(populate_existing=True))
-    if checkout is None:
+    checkout = of_task(task_id)
+    if checkout is None or checkout.ends_as is None:
         return
     if checkout.ends_as == "gone":
-        _remove(checkout)
+        removal.remove(checkout)
         return
     if checkout.status == "deleting":
         removal.keep(checkout.project_id)
-    checkout.status, checkout.ends_as = checkout.ends_as or "error", None
+    checkout.status, checkout.ends_as = checkout.ends_as, None
     checkout.error = _words(db.session.get_one(Task, task_id, populate_existing=True))[:ERROR_LONGEST]
     db.session.flush()
     tell(project_of(checkout))
+
+
+def of_task(task_id: str) -> Checkout | None:
+    """The checkout that this task works on still, locked. Everywhere in this order: the task's row, the project's, its."""
+    its = Checkout.task_id == task_id
+    project_id = db.session.scalar(select(Checkout.project_id).where(its))
+    if project_id is None or access.find_locked(project_id) is None:
+        return None
+    query = select(Checkout).where(its).with_for_update()
+    return db.session.scalar(query.execution_options(populate_existing=True))
 
 
 def _words(task: Task) -> str:
@@ -48,12 +56,6 @@ def _words(task: Task) -> str:
         return f"The {operation} ended without saying how the checkout is. Its log may tell more."
     how = "was cancelled" if task.status == "cancelled" else "failed"
     return f"The {operation} {how}: {task.summary or 'its log may tell more'}"
-
-
-def _remove(checkout: Checkout) -> None:
-    project = locked(checkout.project_id)
-    removal.remove(checkout)
-    removal.remove_if_empty(project)
 
 
 def worker_revoked(worker: Worker) -> None:
@@ -69,6 +71,5 @@ def worker_removed(worker: Worker) -> None:
     worker_revoked(worker)
     query = select(Checkout.project_id, Checkout.id).where(Checkout.worker_id == worker.id)
     for project_id, checkout_id in db.session.execute(query).all():
-        project = locked(project_id)
+        access.locked(project_id)
         removal.remove(db.session.get_one(Checkout, checkout_id, with_for_update=True))
-        removal.remove_if_empty(project)
