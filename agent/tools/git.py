@@ -57,7 +57,7 @@ class Git(ProcessTool):
             "ref_kind": {"type": "string", "title": "What is checked out", "enum": list(wish.REF_KINDS)},
             "ref": {"type": "string", "title": "Branch, tag or commit", "maxLength": names.MAX_REF},
             "depth": {
-                "type": ["integer", "null"],
+                "type": "integer",
                 "title": "Commits of history",
                 "description": "All, where it is left out.",
                 "minimum": 1,
@@ -72,13 +72,13 @@ class Git(ProcessTool):
                 "description": "Of a delete: it is lost.",
                 "default": False,
             },
-            "credential_id": {"type": ["string", "null"], "title": "Credential", "maxLength": 36},
+            "credential_id": {"type": "string", "title": "Credential", "maxLength": 36},
             "credential": {
                 "type": "object",
                 "title": "Credential",
                 "properties": {
-                    "kind": {"type": "string", "enum": ["token", "ssh"], "x-secret": False},
-                    "username": {"type": "string", "maxLength": 255, "x-secret": False},
+                    "kind": {"type": "string", "enum": ["token", "ssh"]},
+                    "username": {"type": "string", "maxLength": 255},
                     "secret": {"type": "string", "maxLength": MAX_SECRET_BYTES},
                 },
                 "required": ["kind", "secret"],
