@@ -84,7 +84,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"commit": "4b825dc"}, "body"),
     ({"branch": "main", "tag": "v1"}, "body"),
     ({"depth": 0}, "depth"),
-    ({"depth": 2**31}, "depth"),
+    ({"depth": 1_000_001}, "depth"),
     ({"depth": True}, "depth"),
     ({"description": "a\x1b[2J"}, "description"),
     ({"worker_id": "00000000-0000-7000-8000-000000000000"}, "worker_id"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from agent.git import names
 from webapp import config
 from webapp.projects.rules import (
     SCHEMES,
+    USUAL_SCHEMES,
     CheckoutStatus,
     Operation,
     RefKind,
@@ -134,6 +138,35 @@ def test_whatever_schemes_are_allowed_no_url_is_an_option_or_runs_a_program(url:
         assert scheme_of(url) in ("file", "git", "http")
 
 
+def test_the_agent_takes_and_refuses_the_same_by_itself() -> None:
+    """It doesn't rely on the server: whoever has taken that over still can't have git run anything."""
+    schemes = list(USUAL_SCHEMES)
+    for url in GOOD_URLS:
+        assert names.check_url(url, schemes)
+    let_in = [url for url in BAD_URLS if agent_takes(lambda url=url: names.check_url(url, schemes))]
+    # Two as ssh’s host:path without a user, two as paths whose % nobody but the remote decodes.
+    harmless = [
+        "C:/app.git",
+        "javascript:alert(1)",
+        "https://git.example/app%0a.git",
+        "https://git.example/app%00.git",
+    ]
+    assert let_in == harmless
+    for kind, ref in [*GOOD_REFS, *BAD_REFS]:
+        if kind != "default":
+            check = names.check_commit if kind == "commit" else names.check_ref
+            is_good = (kind, ref) in GOOD_REFS
+            assert agent_takes(lambda check=check, ref=ref: check(ref)) is is_good, (kind, ref)
+
+
+def agent_takes(check: Callable[[], object]) -> bool:
+    try:
+        check()
+    except names.BadName:
+        return False
+    return True
+
+
 @pytest.mark.parametrize(
     ("url", "scheme"),
     [("file:///srv/app.git", "file"), ("http://git.example/a", "http"), ("git://git.example/a", "git")],
@@ -150,6 +183,7 @@ GOOD_REFS: list[tuple[RefKind, str]] = [
     ("branch", "fix-#42"),
     ("branch", "größe"),
     ("branch", "a" * 255),
+    ("branch", "ä" * 127),
     ("tag", "v1.0.0-rc.1"),
     ("commit", "4b825dc642cb6eb9a060e54bf8d69288fbee4904"),
     ("commit", "a" * 64),
@@ -194,7 +228,7 @@ NO_NAMES += [
     "a\u202eb",
     "a\x7f",
 ]
-NO_NAMES += ["a" * 256]
+NO_NAMES += ["a" * 256, "ä" * 128]
 NO_COMMITS = [
     "",
     "HEAD",

@@ -28,9 +28,9 @@ USUAL_SCHEMES = ("https", "ssh")
 URL_LONGEST = 2000
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # user@host:path, as git and ssh know it. A path with a colon in front would be another transport (`ext::`).
-_SCP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*)@([A-Za-z0-9][A-Za-z0-9._-]*):([^:/-].*|/.+)")
+_SCP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*)@([A-Za-z0-9][A-Za-z0-9.-]*):([^:/-].*|/.+)")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]")
 _FORMS = "Write it like https://git.example/team/app.git or git@git.example:team/app.git."
 
 
@@ -93,7 +93,7 @@ def name_from(url: str) -> str:
 
 # ---- refs
 
-_REF_LONGEST = 255
+_REF_LONGEST = 255  # bytes
 _NOT_IN_REFS = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -113,7 +113,7 @@ def ref_problem(kind: RefKind, ref: str) -> str | None:
     is_bad = (
         not ref
         or ref in ("@", "HEAD")
-        or len(ref) > _REF_LONGEST
+        or len(ref.encode()) > _REF_LONGEST
         or ref.startswith("-")
         or ref.endswith(".")
         or _NOT_IN_REFS.search(ref)

@@ -11,7 +11,7 @@ from webapp.projects.rules import COMMIT, CredentialKind, RefKind, ref_problem
 from webapp.tasks.schemas import Id
 
 Line = Annotated[str, AfterValidator(one_line)]
-DEPTH_MOST = 2**31 - 1
+DEPTH_MOST = 1_000_000  # what the tool takes
 WORKER = "01900000-0000-7000-8000-000000000003"
 URL = "https://git.example/team/app.git"
 
