@@ -6,12 +6,14 @@ import base64
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.world import WorkerOf, World, at_once
+from tests.projects import begin, checkout, clone, git_worker, tell
+from tests.world import WorkerOf, World, at_once, problem
 from webapp.database import release
 from webapp.extensions import db
 from webapp.projects import host_keys, hosts, ssh_keys
@@ -166,3 +168,71 @@ def test_a_worker_pins_nothing_for_a_url_without_ssh(world: World) -> None:
     worker = world.worker()
     with world.unchanged():
         learn(world, worker, f"git.example {public()}", url="https://git.example/acme/engine.git")
+
+
+# ---- on the way of a task
+
+
+def test_the_first_clone_brings_the_key_and_the_next_one_is_held_to_it(world: World) -> None:
+    line = f"git.example {public()}"
+    worker = git_worker(world)
+    project_id = clone(world, worker, git_url=URL).json["project_id"]
+    offer = begin(worker)
+    assert offer["data"]["task"]["input"]["host_keys"] == []
+    assert tell(worker, project_id, offer, host_keys=[line, f"evil.example {public()}"]).status_code == 200
+    worker.report(offer)
+    assert [row["host"] for row in world.rows("host_keys")] == ["git.example"]
+    second = git_worker(world, "lab-02")
+    clone(world, second, name="other", git_url="git@git.example:acme/other.git")
+    assert begin(second)["data"]["task"]["input"]["host_keys"] == [line]
+
+
+def test_a_checkout_says_when_its_worker_was_shown_another_key(world: World) -> None:
+    worker = git_worker(world)
+    project_id = clone(world, worker, git_url=URL).json["project_id"]
+    offer = begin(worker)
+    learn(world, worker, f"git.example {public()}")
+    tell(worker, project_id, offer, host_keys=[f"git.example {public()}"])
+    assert "another key" in checkout(world, project_id)["error"]
+    assert len(world.rows("host_keys")) == 1
+
+
+# ---- people
+
+
+def test_they_are_listed_in_pages_for_those_of_the_organisation(world: World) -> None:
+    worker = world.worker()
+    for host in ("b.example", "a.example", "[a.example]:2222"):
+        url = "ssh://git@a.example:2222/x" if ":" in host else f"ssh://git@{host}/x"
+        learn(world, worker, f"{host} {public()}", url=url)
+    found, after = [], ""
+    while after is not None:
+        page = world.api("viewer", "GET", f"/host-keys?limit=1&after={quote(after)}").json
+        found += page["items"]
+        after = page["next"]
+    assert sorted(row["host"] for row in found) == ["[a.example]:2222", "a.example", "b.example"]
+    assert (found[0]["worker_id"], found[0]["worker"], found[0]["other_fingerprint"]) == (
+        worker.id,
+        "lab-01",
+        None,
+    )
+    assert world.api("viewer", "GET", "/host-keys", world.other_organisation()).json["items"] == []
+
+
+def test_an_admin_forgets_a_hosts_keys_and_the_next_worker_pins_anew(world: World) -> None:
+    old, new = f"git.example {public()}", f"git.example {public()}"
+    worker = world.worker()
+    learn(world, worker, old)
+    path = "/host-keys?host=git.example"
+    world.api_token("operator")
+    world.api_token("admin", world.other_organisation())
+    with world.unchanged():
+        problem(world.api("operator", "DELETE", path), 403, "forbidden")
+        problem(world.api("admin", "DELETE", path, world.other_organisation()), 404, "not-found")
+        problem(world.api("admin", "DELETE", "/host-keys"), 422, "invalid")
+    assert world.api("admin", "DELETE", path).status_code == 204
+    problem(world.api("admin", "DELETE", path), 404, "not-found")
+    [entry] = world.audited("host-key.forget")
+    assert "SHA256:" in str(entry["before"])
+    assert learn(world, worker, new) == []
+    assert lines(world) == [new]
