@@ -16,11 +16,15 @@ from webapp.api.openapi import RESPONSES, Json
 
 # What any operation may answer with: said once, at the head of the page.
 ANYWHERE = {"400", "401", "403", "413", "415", "422", "429", "500", "503"}
-KEYS = {"GSW_TOKEN": "gst_…", "GSW_WORKER_KEY": "gsw_…"}
+KEYS = {"GSW_TOKEN": "gst_…", "GSW_WORKER_KEY": "gsw_…", "SIGNATURE": "…"}
 CREDENTIALS = {
     "token": "Authorization: Bearer $GSW_TOKEN",
     "workerKey": "X-Worker-API-Key: $GSW_WORKER_KEY",
 }
+
+
+# What a line can't say itself: it follows from the body and a secret.
+SIGNED = {"X-GSW-Signature-256": "$SIGNATURE"}
 
 
 @dataclass(frozen=True)
@@ -249,6 +253,8 @@ def _curl(document: Json, verb: str, path: str, operation: Json, origin: str) ->
     kinds = [name for each in operation["security"] for name in each]
     if kinds:
         words += ["-H", f'"{CREDENTIALS[kinds[0]]}"']
+    for name, value in _examples(operation, "header"):
+        words += ["-H", f'"{name}: {SIGNED.get(name, value)}"']
     if _json_body(operation):
         example = json.dumps(operation["requestBody"]["content"]["application/json"]["example"])
         words += ["-H", "'Content-Type: application/json'", "-d", _with_variables(shlex.quote(example))]
@@ -263,18 +269,23 @@ def _variable(argument: re.Match[str]) -> str:
 
 def _with_variables(quoted: str) -> str:
     """The ids in a word between single quotes, as variables outside of them."""
-    for name in ("task_id", "attempt_id"):
+    for name in ("task_id", "attempt_id", "worker_id"):
         quoted = quoted.replace(IDS[name], f"'\"${name.upper()}\"'")
     return quoted
 
 
 def _query(operation: Json) -> str:
-    asked = [
+    asked = _examples(operation, "query")
+    return f"?{urlencode(asked)}" if asked else ""
+
+
+def _examples(operation: Json, place: str) -> list[tuple[str, Any]]:
+    """(name, example) of the parameters there that have one."""
+    return [
         (each["name"], each["example"])
         for each in operation.get("parameters", [])
-        if each["in"] == "query" and "example" in each
+        if each["in"] == place and "example" in each
     ]
-    return f"?{urlencode(asked)}" if asked else ""
 
 
 def _example(operation: Json) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from webapp.api.answers import Id as IdAnswer
@@ -90,6 +90,8 @@ def place_of(after: str) -> tuple[str, str]:
 
 class ForgottenHost(Query):
     """Which one."""
+
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"host": "git.example"}]})
 
     host: str = Field(min_length=1, max_length=255, description="As the list has it: name, or [name]:port")
 
