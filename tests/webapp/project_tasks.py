@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from tests.world import TOOLS, WorkerOf, World
 from webapp.auth.actor import Actor
@@ -47,6 +47,14 @@ def checkout(world: World, project_id: str, worker: WorkerOf, status: str = "act
             if not changed.rowcount:  # type: ignore[attr-defined]
                 where = {"organisation_id": world.organisation_id, "worker_id": worker.id}
                 session.add(Checkout(project_id=project_id, status=status, **where))
+        release()
+
+
+def forget(world: World, project_id: str) -> None:
+    """It is deleted, and with it its checkouts."""
+    with world.app.app_context():
+        with transaction() as session:
+            session.execute(delete(Project).where(Project.id == project_id))
         release()
 
 

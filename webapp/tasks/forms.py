@@ -20,7 +20,12 @@ Kind = Literal[
 ]
 PREFIX = "input."
 # Where a person reads an error: a field of a Submission → the form's field.
-FORM_FIELDS = {"timeout_s": "timeout", "no_output_timeout_s": "silence", "worker_id": "worker"}
+FORM_FIELDS = {
+    "timeout_s": "timeout",
+    "no_output_timeout_s": "silence",
+    "worker_id": "worker",
+    "project_id": "project",
+}
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,8 @@ def from_task(tool: Tool, task: Task) -> TaskForm:
         "labels": labels_text(wish.labels),
         "worker": wish.worker_id or "",
         "where": "worker" if wish.worker_id else "any",
+        "project": wish.project_id or "",
+        "reads_only": "true" if wish.project_reads_only else "",
         "timeout": _minutes(wish.timeout_s),
         "silence": _minutes(wish.no_output_timeout_s),
         "max_retries": str(wish.max_retries),
@@ -254,6 +261,7 @@ def submission(form: TaskForm, kept: Mapping[str, Any] | None = None) -> Submiss
         "name": form.values.get("name", "").strip(),
     }
     said |= _where(form.values, errors)
+    said |= project_of(form.values)
     said |= _advanced(form.values, errors)
     wish = None
     try:
@@ -279,6 +287,13 @@ def _input(form: TaskForm, errors: list[dict[str, str]], kept: Mapping[str, Any]
         elif each.is_required and each.name not in value:
             errors.append({"field": each.id, "message": "this is needed"})
     return value
+
+
+def project_of(values: Mapping[str, str]) -> dict[str, Any]:
+    """Without a project there is nothing to read, whatever is ticked."""
+    project_id = values.get("project") or None
+    is_ticked = values.get("reads_only") == "true"
+    return {"project_id": project_id, "project_reads_only": project_id is not None and is_ticked}
 
 
 def _where(values: Mapping[str, str], errors: list[dict[str, str]]) -> dict[str, Any]:

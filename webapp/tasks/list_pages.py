@@ -12,7 +12,7 @@ from webapp.auth.guards import me, signed_in
 from webapp.bulk import each_ticked
 from webapp.live.bus import organisation_topic
 from webapp.live.views import LiveView, Scope
-from webapp.tasks import listing, service
+from webapp.tasks import known_projects, listing, service
 from webapp.tasks.access import writable_task_for
 from webapp.tasks.pages import blueprint
 from webapp.tasks.rules import TRANSITIONS
@@ -20,7 +20,7 @@ from webapp.workers import listing as workers
 from webapp.workers import tools
 
 PAGE = 50
-NARROWS = ("q", "tool", "worker", "label", "since")
+NARROWS = ("q", "tool", "worker", "project", "label", "since")
 CURSORS = ("after", "before")
 ARGUMENTS = ("status", *NARROWS, *CURSORS)
 SINCE = {
@@ -59,6 +59,7 @@ def _wanted(scope: Scope) -> listing.Filter:
         args.get("q", ""),
         clock.now() - timedelta(hours=hours) if hours else None,
         args.get("label", ""),
+        args.get("project", ""),
     )
 
 
@@ -81,6 +82,7 @@ def tasks() -> str:
         {name: value for name, value in given.items() if value},
         known_tools=tools.catalogue(me().organisation_id),
         known_workers=known,
+        known_projects=known_projects.known_to(me().organisation_id),
         known_labels=sorted({word for worker in known for word in workers.label_words(worker)}),
         since=SINCE,
         is_narrowed=any(given[name] for name in NARROWS),

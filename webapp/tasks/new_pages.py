@@ -1,5 +1,6 @@
 """The page on which a task is made."""
 
+import re
 from typing import TYPE_CHECKING
 
 from flask import flash, redirect, request, url_for
@@ -8,10 +9,12 @@ from werkzeug.wrappers import Response
 from webapp import templating
 from webapp.auth.guards import me, signed_in
 from webapp.errors import Invalid
-from webapp.tasks import forms, placements, service
+from webapp.routing import IdConverter
+from webapp.tasks import forms, known_projects, placements, service
 from webapp.tasks.access import writable_task_for
+from webapp.tasks.known_projects import KnownProject, Places
 from webapp.tasks.pages import blueprint
-from webapp.tasks.rules import Wanted, mismatches
+from webapp.tasks.rules import Offered, Wanted, mismatches
 from webapp.workers import listing as workers
 from webapp.workers import tools
 from webapp.workers.rules import label_problem, parse_labels
@@ -28,14 +31,19 @@ FIRST_SCRIPT = "uname -a"
 
 @blueprint.get("/tasks/new")
 @signed_in("operator")
-def new() -> tuple[str, int]:
+def new() -> Response | tuple[str, int]:
     same = _same()
+    if same and same.tool in service.makers:
+        flash(service.makers[same.tool].instead)
+        return redirect(url_for("tasks.task", task_id=same.id))
     known = {tool.name: tool for tool in _tools()}
     tool = known.get(request.args.get("tool") or (same.tool if same else next(iter(known), "")))
     if tool is None:
         return _page(None, None)
     is_same_tool = same is not None and same.tool == tool.name
     form = forms.from_task(tool, same) if same and is_same_tool else forms.blank(tool)
+    if not is_same_tool and request.args.get("project"):
+        form.values["project"] = request.args["project"]
     if not is_same_tool and request.args.get("worker"):
         form.values |= {"where": "worker", "worker": request.args["worker"]}
         if "first" in request.args and f"{forms.PREFIX}script" in form.values:
@@ -80,6 +88,7 @@ def _page(form: forms.TaskForm | None, same: "Task | None", status: int = 200) -
         for row in workers.all_shown(me().organisation_id)
         if row.status not in ("pending", "archived", "revoked")
     ]
+    projects = _projects(form) if form else []
     return templating.page(
         "tasks/new.html",
         "tasks",
@@ -89,13 +98,26 @@ def _page(form: forms.TaskForm | None, same: "Task | None", status: int = 200) -
         same=same,
         known_tools=_tools(),
         workers=rows,
-        fits=_fits(form, rows) if form else [],
+        projects=projects,
+        fits=_fits(form, rows, projects) if form else [],
     )
 
 
-def _fits(form: forms.TaskForm, rows: list[workers.Shown]) -> list[tuple[workers.Shown, list[str]]]:
+def _projects(form: forms.TaskForm) -> list[KnownProject]:
+    """With the one that the form names, so that a task isn't made without it by mistake when it was deleted."""
+    known = list(known_projects.known_to(me().organisation_id))
+    named = form.values.get("project", "")
+    if re.fullmatch(IdConverter.regex, named) and named not in {project.id for project in known}:
+        known.append(KnownProject(named, "a deleted project"))
+    return known
+
+
+def _fits(
+    form: forms.TaskForm, rows: list[workers.Shown], projects: list[KnownProject]
+) -> list[tuple[workers.Shown, list[str]]]:
     """Each worker, with why it could never take what the form asks for now."""
     values, labels = form.values, parse_labels(form.values.get("labels", ""))
+    project = next((each for each in projects if each.id == values.get("project")), None)
     is_named = values.get("where") == "worker"
     wanted = Wanted(
         me().organisation_id,
@@ -103,6 +125,14 @@ def _fits(form: forms.TaskForm, rows: list[workers.Shown]) -> list[tuple[workers
         {} if is_named or label_problem(labels) else labels,
         values.get("worker") or None if is_named else None,
         me().may("admin"),
+        project_id=project.id if project else None,
+        project_use="writes" if project else "",
+        project_name=project.name if project else "",
     )
-    found = [(row, mismatches(wanted, placements.offered_by(row.worker))) for row in rows]
+    places = known_projects.places_of([project.id]) if project else {}
+    found = [(row, mismatches(wanted, _offered(row, places))) for row in rows]
     return sorted(found, key=lambda fit: (bool(fit[1]), not fit[0].is_up, fit[0].worker.name))
+
+
+def _offered(row: workers.Shown, places: Places) -> Offered:
+    return placements.offered_by(row.worker, known_projects.ready_on(row.worker.id, places))

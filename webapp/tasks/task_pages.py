@@ -16,6 +16,7 @@ from webapp.tasks import (
     ansi,
     dispatch,
     force,
+    known_projects,
     listing,
     lock_list,
     log_pages,
@@ -58,6 +59,8 @@ def _context(scope: Scope) -> dict[str, Any]:
         "why": waiting.why(task),
         "held_locks": lock_list.held_by(task.attempt_id),
         "wanted": placements.wanted(task.placement_id),
+        "project_name": known_projects.name_of(task.project_id) if task.project_id else None,
+        "is_made_elsewhere": task.tool in service.makers,
         "output": _own_output(attempt),
         "events": events.newest(task_topic(task.id), EVENT_ROWS),
     }
