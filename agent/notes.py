@@ -1,7 +1,7 @@
 """What a task's process tells the agent beside its log, in files of a folder that is the process's own.
 
-`progress.json` is replaced whole as often as it likes; `facts.json` is there once it ends. Both are read as what a stranger
-wrote: the process may be another account's, and the agent root.
+`progress.json` is replaced whole as often as it likes, with `before`, the steps that it was at before; `facts.json` is there
+once it ends. Both are read as what a stranger wrote: the process may be another account's, and the agent root.
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ from agent.tools import one_line
 
 PROGRESS, FACTS = "progress.json", "facts.json"
 MAX_PROGRESS_BYTES = 16 * 1024
+MAX_STEPS = 20
 MAX_FACTS_BYTES = 1024**2
 # As the server takes them.
 _TEXTS = {"stage": 64, "step": 255, "step_id": 64, "message": 1000}
 
 
-def progress(folder: Path) -> dict[str, Any] | None:
-    """`{stage, step, step_id, message, progress}`, as far as it is said; None where there is nothing to be told."""
+def progress(folder: Path) -> list[dict[str, Any]]:
+    """Steps, the one that it is at last: `{stage, step, step_id, message, progress}`, as far as it is said."""
     said = _read(folder / PROGRESS, MAX_PROGRESS_BYTES) or {}
+    before = said.get("before")
+    steps = [*(before if isinstance(before, list) else [])[-MAX_STEPS:], said]
+    return [told for step in steps if isinstance(step, dict) and (told := _step(step))]
+
+
+def _step(said: dict[str, Any]) -> dict[str, Any]:
     texts = {
         name: one_line(said[name], most) for name, most in _TEXTS.items() if isinstance(said.get(name), str)
     }
@@ -32,7 +39,7 @@ def progress(folder: Path) -> dict[str, Any] | None:
     percent = said.get("progress")
     if isinstance(percent, int | float) and not isinstance(percent, bool) and math.isfinite(percent):
         told["progress"] = min(100, max(0, percent))
-    return told or None
+    return told
 
 
 def facts(folder: Path) -> dict[str, Any] | None:

@@ -38,9 +38,9 @@ class Project:
         return place
 
     def variables(self, checkout: Path, roots: Roots) -> dict[str, str]:
-        """What a task in it sees."""
+        """What a task in it sees: its name with its owner's, which is unique, and where things are."""
         return {
-            "GARAGESWARM_PROJECT": self.name,
+            "GARAGESWARM_PROJECT": self.path,
             "GARAGESWARM_PROJECT_PATH": str(checkout),
             "GARAGESWARM_DATASETS": str(roots.datasets),
             "GARAGESWARM_OUTPUTS": str(roots.outputs),

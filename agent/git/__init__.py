@@ -15,7 +15,9 @@ read: it holds the secret.
 
     Everything but operation, url, schemes, attempt_id, projects and mirrors may be left out. Unknown names are left alone.
 
-`progress.json` — replaced whole, at most every half second: `{stage, step, step_id, progress: 0-100 | null, message}`.
+`progress.json` — replaced whole, at most every half second and step:
+
+    {stage, step, step_id, progress: 0-100 | null, message, before: [the same of the last steps before, as they ended]}
 
 `facts.json` — written once, just before it ends; not there after a crash or SIGKILL. Always:
 

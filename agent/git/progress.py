@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EVERY_S = 0.5
+KEPT_STEPS = 12
 KEPT_LINES = 60
 MAX_LINE = 8 * 1024
 
@@ -42,12 +43,14 @@ class Step:
 
 
 class Reporter:
-    """Where progress goes: `progress.json`, replaced whole."""
+    """Where progress goes: `progress.json`, replaced whole. With the steps before, which may have been over too soon for
+    anybody to see."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._said: Step | None = None
         self._said_at = float("-inf")
+        self._before: list[Step] = []
         self._note = ""
 
     def note(self, text: str) -> None:
@@ -76,10 +79,12 @@ class Reporter:
         is_due = is_next or step.progress == 100 or time.monotonic() - self._said_at >= EVERY_S
         if step == self._said or not is_due:
             return
+        if is_next and self._said is not None:
+            self._before = [*self._before[1 - KEPT_STEPS :], self._said]
         self._said, self._said_at = step, time.monotonic()
         beside = self._path.with_name("progress.json.tmp")
         try:
-            beside.write_bytes(json.dumps(vars(step)).encode())
+            beside.write_bytes(json.dumps({**vars(step), "before": list(map(vars, self._before))}).encode())
             beside.replace(self._path)
         except OSError:  # the disk is full: what is shown stands still, the work needn’t
             beside.unlink(missing_ok=True)

@@ -70,6 +70,19 @@ def test_it_is_told_masked_and_cleaned(server: FakeServer, storage: Path, open_s
     assert len(attempt.told) == 1, "what hasn't changed isn't said again"
 
 
+def test_steps_that_were_over_before_anybody_looked_are_told_too(
+    server: FakeServer, open_session: OpenSession
+) -> None:
+    open_session()
+    before = "[{'step_id': 'a', 'progress': 100}, {'step_id': 'b', 'progress': 7}]"
+    attempt = finished(server.submit("talker", {"code": f"tell(step_id='c', progress=100, before={before})"}))
+    assert [(step["step_id"], step["progress"]) for step in attempt.told] == [
+        ("a", 100),
+        ("b", 7),
+        ("c", 100),
+    ]
+
+
 def test_a_process_that_writes_all_the_time_is_told_of_once_a_second(
     server: FakeServer, storage: Path, open_session: OpenSession
 ) -> None:
@@ -175,7 +188,7 @@ def hard_linked(path: Path) -> None:
 @pytest.mark.parametrize("make", [linked, hard_linked, os.mkfifo, Path.mkdir, Path.touch])
 def test_only_a_plain_file_is_read(tmp_path: Path, make: Any) -> None:
     make(tmp_path / notes.PROGRESS)
-    assert notes.progress(tmp_path) is None
+    assert notes.progress(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -188,18 +201,20 @@ def test_only_a_plain_file_is_read(tmp_path: Path, make: Any) -> None:
         b"[" * 20_000,
         b'{"progress": "1", "message": 7, "step": null, "other": "x"}',
         b'{"progress": NaN}',
+        b'{"before": [1, null, [], {"step": 7}, {}]}',
+        b'{"before": {"step": "x"}}',
         b'{"progress": true}',
         b'{"progress": 1, "message": "' + b"x" * notes.MAX_PROGRESS_BYTES + b'"}',
     ],
 )
 def test_what_makes_no_sense_is_nothing(tmp_path: Path, content: bytes) -> None:
     (tmp_path / notes.PROGRESS).write_bytes(content)
-    assert notes.progress(tmp_path) is None
+    assert notes.progress(tmp_path) == []
 
 
 def test_what_is_too_much_is_cut(tmp_path: Path) -> None:
     said = {"progress": 1e300, "stage": "x" * 100, "step": "y" * 1000, "message": "z" * 2000}
     (tmp_path / notes.PROGRESS).write_text(json.dumps(said))
-    told = notes.progress(tmp_path) or {}
+    [told] = notes.progress(tmp_path)
     assert told["progress"] == 100
     assert [len(told[name]) for name in ("stage", "step", "message")] == [64, 255, 1000]

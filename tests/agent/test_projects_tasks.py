@@ -39,7 +39,7 @@ def test_a_task_runs_in_the_checkout_and_knows_where_it_is(
     assert attempt.report["status"] == "completed", lines
     assert lines[:2] == [str(place)] * 2
     assert {
-        "GARAGESWARM_PROJECT=garden",
+        "GARAGESWARM_PROJECT=ada_garden",
         f"GARAGESWARM_PROJECT_PATH={place}",
         f"GARAGESWARM_DATASETS={storage / 'datasets'}",
         f"GARAGESWARM_OUTPUTS={storage / 'outputs'}",
