@@ -126,8 +126,7 @@ class Git(ProcessTool):
 
     def uses(self, task_input: Input) -> Uses:
         """Which submodules a repository has shows only when it is there: the program itself holds them to the rule."""
-        reaches = task_input["operation"] in REACHES_OUT
-        return Uses(repositories=[task_input["url"]] if reaches else [])
+        return Uses(repositories=[task_input["url"]] if _reaches_out(task_input) else [])
 
     def command(self, task_input: Input, here: Surroundings) -> Command:
         attempt_id = here.directory.name
@@ -142,7 +141,9 @@ class Git(ProcessTool):
             "search": here.path,
             "disk_floor_bytes": here.disk_floor_bytes,
             "mirrors_bytes": here.roots.mirrors_bytes,
-            "repositories": None if here.repositories is None else list(here.repositories),
+            "repositories": list(here.repositories)
+            if here.repositories is not None and _reaches_out(task_input)
+            else None,
         }
         argv = git.prepare(here.notes, wanted)
         # How this machine reaches others, a task isn't told otherwise.
@@ -154,6 +155,10 @@ class Git(ProcessTool):
             return Finding(version=runs.version(path))
         except Failed as error:
             return Finding(works=False, problem=str(error))
+
+
+def _reaches_out(task_input: Input) -> bool:
+    return task_input["operation"] in REACHES_OUT
 
 
 def _python(own: str, account: Account | None) -> str:

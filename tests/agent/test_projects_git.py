@@ -399,3 +399,19 @@ def test_the_one_file_agent_has_all_of_it(server: FakeServer, storage: Path, url
         attempt = cloned(server, url)
         assert attempt.report["status"] == "completed", (machine.output, bytes(attempt.log))
         assert server.project_reports[0]["success"]
+
+
+def test_what_is_here_may_be_deleted_whatever_the_owners_rule_has_become(
+    server: FakeServer, storage: Path, url: str, open_session: OpenSession
+) -> None:
+    open_session()
+    cloned(server, url)
+    policy = storage / "policy.ini"
+    policy.write_text("[policy]\nrepositories =\n    https://git.example/**\n")
+    policy.chmod(0o600)
+    again = server.submit("git", clone(url, operation="pull"), project=PROJECT)
+    assert "isn’t allowed" in finished(again).report["error"]
+    gone = finished(server.submit("git", clone(url, operation="delete"), project=PROJECT))
+    assert gone.report["status"] == "completed", bytes(gone.log)
+    assert not (storage / "projects" / PROJECT["path"]).exists()
+    assert server.events == ["project", "report", "report", "project", "report"]
