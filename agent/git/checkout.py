@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
-from agent.git import names
-from agent.git.failures import Failed
+from agent.git import names, tamed
+from agent.git.failures import Failed, GitFailed
 from agent.git.goal import Goal
 from agent.git.mirror import Mirror
 from agent.git.remote import HEADS, TAGS
-from agent.git.runs import Git
+from agent.git.runs import Git, decoded
 from agent.git.wish import Wish
 
 ORIGIN = "refs/remotes/origin/"
@@ -22,16 +23,26 @@ BEFORE = "refs/garageswarm/before"
 # For rev-list: without what came from the remote.
 REMOTES = ("--not", "--remotes=origin", "--glob=refs/garageswarm/*")
 LOCAL = ("file",)
+# As `git lfs install` writes them; its hooks are left out.
+LFS_FILTERS = {
+    "filter.lfs.clean": "git-lfs clean -- %f",
+    "filter.lfs.smudge": "git-lfs smudge -- %f",
+    "filter.lfs.process": "git-lfs filter-process",
+    "filter.lfs.required": "true",
+}
 
 
 class Checkout:
-    def __init__(self, git: Git, path: Path) -> None:
+    """`has_lfs`: its large files are what they stand for, where the mirror has that; else they stay what was committed."""
+
+    def __init__(self, git: Git, path: Path, *, has_lfs: bool = False) -> None:
         self.git = git
         self.path = path
         self.git_dir = path / ".git"
+        self.has_lfs = has_lfs
 
     @classmethod
-    def of(cls, git: Git, root: Path, name: str) -> Checkout:
+    def of(cls, git: Git, root: Path, name: str, *, has_lfs: bool) -> Checkout:
         """Directly in the root. Raises Failed where a link leads somewhere else."""
         if not names.FOLDER.fullmatch(name):
             raise Failed("this is no name for a checkout’s folder")
@@ -39,7 +50,7 @@ class Checkout:
         path = root.resolve(strict=True) / name
         if path.is_symlink():
             raise Failed(f"{path} is a link to somewhere else: remove it, then clone again")
-        return cls(git, path)
+        return cls(git, path, has_lfs=has_lfs)
 
     @property
     def is_there(self) -> bool:
@@ -58,13 +69,27 @@ class Checkout:
             *arguments,
             at=self.git_dir,
             tree=self.path,
-            variables=variables,
+            settings=self.settings,
+            variables={"GIT_LFS_SKIP_SMUDGE": "1", **(variables or {})},
             protocols=LOCAL,
             is_logged=is_logged,
         )
 
+    @cached_property
+    def settings(self) -> list[str]:
+        """For every call of git here. Raises Failed."""
+        keys = self.git.run(
+            "config", "--list", "--name-only", "-z", at=self.git_dir, tree=self.path, is_logged=False
+        )
+        large = [f"{name}={value}" for name, value in LFS_FILTERS.items()] if self.has_lfs else []
+        return [*tamed.overruled(decoded(keys).split("\0")), *large]
+
     def ask(self, *arguments: str) -> str | None:
-        return self.git.ask(*arguments, at=self.git_dir, tree=self.path)
+        """What it says, in a word; None where git says no."""
+        try:
+            return decoded(self.run(*arguments, is_logged=False)).strip()
+        except GitFailed:
+            return None
 
     def commit_of(self, name: str) -> str | None:
         return self.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")

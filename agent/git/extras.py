@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.git import names
-from agent.git.checkout import Checkout
+from agent.git.checkout import LFS_FILTERS, Checkout
 from agent.git.failures import Failed, GitFailed, cleaned
 from agent.git.goal import Goal
 from agent.git.mirror import Mirror
@@ -19,13 +19,6 @@ from agent.git.wish import Wish, check_url
 
 MOST_MODULES = 200
 DEEPEST = 5
-# As `git lfs install` writes them; its hooks are left out.
-LFS_FILTERS = {
-    "filter.lfs.clean": "git-lfs clean -- %f",
-    "filter.lfs.smudge": "git-lfs smudge -- %f",
-    "filter.lfs.process": "git-lfs filter-process",
-    "filter.lfs.required": "true",
-}
 Get = Callable[[str, str], Mirror]
 
 
@@ -113,12 +106,18 @@ def _place(checkout: Checkout, mirror: Mirror, module: Module) -> None:
     checkout.git.run("config", "remote.origin.url", module.url, at=inner)
 
 
+def need_lfs(git: Git) -> None:
+    """Raises Failed."""
+    if git.find("git-lfs") is None:
+        raise Failed(
+            "large files need git-lfs, which isn’t installed on this worker: install it, or do without them"
+        )
+
+
 def fetch_large_files(git: Git, mirror: Mirror, wish: Wish, goal: Goal, variables: dict[str, str]) -> None:
     """Into the mirror, of the commit that is checked out: while git may talk to the remote."""
     if goal.commit is None:
         return
-    if git.find("git-lfs") is None:
-        raise Failed("git-lfs isn’t installed on this worker: install it, or clone without large files")
     git.reporter.say("fetching", "lfs", "Downloading large files")
     git.run(
         *("lfs", "fetch", "origin", goal.commit),
@@ -132,7 +131,6 @@ def fetch_large_files(git: Git, mirror: Mirror, wish: Wish, goal: Goal, variable
 # A repository’s own .lfsconfig comes after these.
 _LFS_SETTINGS = [
     "lfs.locksverify=false",
-    "lfs.standalonetransferagent=",
     "lfs.basictransfersonly=true",
     "lfs.allowincompletepush=false",
 ]
@@ -150,12 +148,7 @@ def place_large_files(checkout: Checkout, mirror: Mirror) -> None:
     for name, value in LFS_FILTERS.items():
         checkout.run("config", name, value)
     checkout.git.reporter.say("checking out", "checking_out", "Checking out large files")
-    checkout.git.run(
-        *("lfs", "checkout"),
-        at=checkout.git_dir,
-        tree=checkout.path,
-        settings=[f"{name}={value}" for name, value in LFS_FILTERS.items()],
-    )
+    checkout.run("lfs", "checkout")
 
 
 def _link_all(source: Path, target: Path) -> None:

@@ -72,7 +72,7 @@ AWAY = re.compile(
 # The files of a mirror are not what git wrote: after a power cut, or because somebody changed them.
 DAMAGED = re.compile(
     r"bad object|object file .* is empty|loose object .* is corrupt|packfile .* (?:is far too short|does not match|"
-    r"cannot be|signature mismatch|index unavailable)|missing (?:blob|tree|commit) object|not a git repository"
+    r"cannot be|signature mismatch|index unavailable)|missing (?:blob |tree |commit )?object|not a git repository"
     r"|bad (?:ref|signature|config)|index file .* is too small|unable to read tree|did not send all necessary objects"
     r"|inflate: data stream error|pack has bad object|failed to read object|invalid index-pack output|bad line in shallow"
     r"|error in object: unshallow|Could not read [0-9a-f]{40}|remote did not send all|unable to parse object"
@@ -151,7 +151,11 @@ class GitFailed(Exception):
 
     def _telling_line(self) -> str:
         """Git says what is wrong first, and what follows from it later."""
-        marked = [line for line in self.said if re.match(r"(?:fatal|error|ERROR|ssh): ?", line)]
+        marked = [
+            line
+            for line in self.said
+            if re.match(r"(?:fatal|error|ERROR|ssh|batch re(?:quest|sponse)|LFS): ?", line)
+        ]
         return (marked or self.said or [""])[0]
 
 

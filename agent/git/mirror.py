@@ -64,8 +64,10 @@ class Mirror:
         kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
         try:
             self._take(handle, kind)
+            self._git.held.append(handle)
             yield
         finally:
+            self._git.held = [one for one in self._git.held if one != handle]
             os.close(handle)
 
     def _take(self, handle: int, kind: int) -> None:

@@ -29,7 +29,7 @@ class Work:
 
     @property
     def checkout(self) -> Checkout:
-        return Checkout.of(self.git, self.wish.root, self.wish.path)
+        return Checkout.of(self.git, self.wish.root, self.wish.path, has_lfs=self.wish.lfs)
 
 
 def clone(work: Work) -> str:
@@ -44,7 +44,8 @@ def clone(work: Work) -> str:
 
 def _made(work: Work, checkout: Checkout, goal: Goal) -> str:
     """Beside its place, and put there when it is whole."""
-    partial = Checkout(work.git, leftovers.partial(checkout.path, work.wish.attempt_id))
+    beside = leftovers.partial(checkout.path, work.wish.attempt_id)
+    partial = Checkout(work.git, beside, has_lfs=work.wish.lfs)
     room.remove(partial.path)
     try:
         partial.create(work.source.mirror, work.wish, goal)
@@ -162,6 +163,7 @@ def _need_whole(work: Work, checkout: Checkout) -> None:
         raise Failed(
             f"what lies at {checkout.path} isn’t a git checkout any more: delete it, then clone it again"
         )
+    work.facts["usable"] = True
 
 
 def _add_extras(work: Work, checkout: Checkout, goal: Goal) -> None:

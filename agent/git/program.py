@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -24,7 +23,6 @@ _HIDDEN = "***"
 
 
 def main(directory: Path) -> int:
-    os.umask(0o077)
     try:
         wish = wishes.read(directory)
     except (wishes.BadWish, OSError) as error:

@@ -144,8 +144,10 @@ class Fetch:
             self._fetch(wanted, f"--depth={depth}")
             self._note_depth(depth)
             log(f"Kept: history to {depth:,} commits deep.")
-            if self._mirror.shallow == before or depth == MOST_COMMITS:
+            if depth == MOST_COMMITS:
                 return  # the remote itself has no more
+            if self._mirror.shallow == before:  # or a step that was cut off had come this far already
+                depth = MOST_COMMITS
             factor = QUICK if time.monotonic() - began <= LONG_S else SLOW
 
     def _fetch_deep(self, depth: int, wanted: Sequence[str]) -> None:

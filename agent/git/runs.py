@@ -72,6 +72,7 @@ class Git:
         self._search = search
         self._home = home
         self._stop = threading.Event()
+        self.held: list[int] = []  # locks, which hold for as long as one of git’s programs still runs
 
     def find(self, program: str) -> str | None:
         return shutil.which(program, path=self._search)
@@ -114,7 +115,7 @@ class Git:
         argv += [f"--work-tree={tree}"] if tree else []
         environment = {**self._environment(protocols), **(variables or {})}
         said = Said(self.reporter, is_logged=is_logged)
-        child = _start([*argv, *arguments], environment, tree or self._home)
+        child = _start([*argv, *arguments], environment, tree or self._home, self.held)
         try:
             answer = self._until_end(child, said)
         finally:
@@ -211,7 +212,9 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts if part.isdigit())
 
 
-def _start(argv: list[str], environment: Mapping[str, str], directory: Path) -> subprocess.Popen[bytes]:
+def _start(
+    argv: list[str], environment: Mapping[str, str], directory: Path, held: Sequence[int]
+) -> subprocess.Popen[bytes]:
     """A group of its own, so that it can be ended with all that it started. Should this program be killed, the agent
     finds it by the attempt’s id in its environment."""
     try:
@@ -223,6 +226,7 @@ def _start(argv: list[str], environment: Mapping[str, str], directory: Path) -> 
             env=environment,
             cwd=directory,
             start_new_session=True,
+            pass_fds=held,
         )
     except OSError as error:
         raise Failed(f"git can’t be started: {error.strerror or error}") from None

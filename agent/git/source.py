@@ -67,6 +67,8 @@ class Source:
 
     def _goal(self, variables: dict[str, str]) -> Goal:
         wish, mirror = self._wish, self.mirror
+        if wish.lfs:
+            extras.need_lfs(self._git)
         try:
             refs = remote.look(self._git, wish.url, variables, wish.schemes)
             wanted = goal.of(wish, refs)
