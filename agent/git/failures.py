@@ -117,7 +117,8 @@ class GitFailed(Exception):
 
     @property
     def is_damage(self) -> bool:
-        return DAMAGED.search(self.text) is not None
+        """Of the mirror. What the remote sent, and git refused, says nothing about it."""
+        return "fsck error" not in self.text and DAMAGED.search(self.text) is not None
 
     @property
     def lacks_shallow(self) -> bool:

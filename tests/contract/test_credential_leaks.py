@@ -178,7 +178,7 @@ def test_git_is_told_of_the_credential_only_while_it_fetches_into_the_mirror(
     project.pull()
     calls = spied.calls[before:]
     assert not any(found_in(call.encode(), forms(PASSWORD)) for call in calls)
-    asking = [call for call in calls if "GIT_ASKPASS=/" in call]
+    asking = [call for call in calls if "access/askpass" in call]
     assert asking, "no git was told whom to ask"
     for call in calls:
         is_in_a_checkout = str(spied.storage / "projects") in call.partition("\n")[0]
