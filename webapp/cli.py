@@ -6,7 +6,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from webapp import tls
+from webapp import instance, rekeying, tls
 from webapp.auth import service, tokens
 from webapp.auth.actor import system
 from webapp.auth.rules import ROLES, Role
@@ -17,7 +17,8 @@ from webapp.workers.rules import label_problem, parse_labels
 
 
 def init_app(app: Flask) -> None:
-    for command in (create_user, create_token, create_join_token, reset_password, renew_certificate):
+    people = (create_user, create_token, create_join_token, reset_password)
+    for command in (*people, renew_certificate, rotate_encryption_key):
         app.cli.add_command(command)
 
 
@@ -111,3 +112,19 @@ def renew_certificate() -> None:
     click.echo(
         f"A new certificate. Restart the server, and start each agent once with --pin and this:\n{made}"
     )
+
+
+@click.command("rotate-encryption-key")
+@with_appcontext
+def rotate_encryption_key() -> None:
+    """Make a new key for secrets at rest and encrypt all of them with it; print its id. The server must be stopped.
+
+    Older keys stay in the folder: backups from before need them.
+    """
+    settings: Settings = current_app.config["SETTINGS"]
+    try:
+        with instance.hold(settings.instance_path):
+            done = rekeying.rotate()
+    except (SettingsError, GarageError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"Secrets encrypted anew: {done.count}. The key, which belongs in your backup:\n{done.key_id}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from flask import Flask
 from flask_migrate import upgrade
-from sqlalchemy import column, create_engine, func, inspect, select, table
+from sqlalchemy import Connection, column, create_engine, inspect, literal, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
 from webapp import config, create_app, instance, tls
@@ -91,6 +91,10 @@ def _local_join_token() -> str:
     return join_tokens.create(actor, "agent beside the server", 1, AGENT_JOINS_WITHIN_HOURS, admins_only=True)
 
 
+# Asked before the app, with the models that know them, is there; a test compares.
+ENCRYPTED = (("tasks", "secret_input"), ("credentials", "secret"), ("webhooks", "secret"))
+
+
 def _refuse_lost_keys(settings: config.Settings) -> None:
     """A new key beside old ciphertext would hide that the old one is missing."""
     if any((settings.instance_path / "keys").glob("*.key")):
@@ -100,15 +104,21 @@ def _refuse_lost_keys(settings: config.Settings) -> None:
         return  # the very first start: its folder isn't there yet either
     try:
         with engine.connect() as connection:
-            if inspect(connection).has_table("tasks") and connection.scalar(
-                select(func.count()).select_from(table("tasks")).where(column("secret_input").is_not(None))
-            ):
+            if any(_holds_ciphertext(connection, *where) for where in ENCRYPTED):
                 raise config.SettingsError(
                     f"{settings.instance_path / 'keys'} has no key, but the database holds what one encrypted. "
                     "Put the key files back."
                 )
     finally:
         engine.dispose()
+
+
+def _holds_ciphertext(connection: Connection, name: str, secret: str) -> bool:
+    """A database from before such a table was made has none."""
+    if not inspect(connection).has_table(name):
+        return False
+    query = select(literal(1)).select_from(table(name)).where(column(secret).is_not(None)).limit(1)
+    return connection.scalar(query) is not None
 
 
 def _check_port(settings: config.Settings) -> None:

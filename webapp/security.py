@@ -160,6 +160,14 @@ def ensure_keys(instance: Path) -> None:
         _write_secret(instance / "secret_key", base64.urlsafe_b64encode(os.urandom(48)))
 
 
+def add_key(folder: Path) -> str:
+    """One more encryption key, newer than all that are there. Returns its id."""
+    numbers = [int(path.stem[1:]) for path in folder.glob("k*.key") if path.stem[1:].isdecimal()]
+    key_id = f"k{max(numbers, default=0) + 1}"
+    _write_secret(folder / f"{key_id}.key", Fernet.generate_key())
+    return key_id
+
+
 def _write_secret(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
         file.write(content)

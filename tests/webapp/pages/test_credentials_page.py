@@ -8,10 +8,10 @@ from html import unescape
 import pytest
 from flask.testing import FlaskClient
 
+from tests.webapp.hooks import hooked
 from tests.webapp.pages.forms import field_error, press, text_of, toast
 from tests.webapp.project_tasks import checkout, git_worker, project
 from tests.webapp.test_host_keys import learn, public
-from tests.webapp.test_webhooks import hooked
 from tests.world import World
 
 PAGE = "/settings/credentials"
