@@ -24,11 +24,13 @@ MANY = 100_000
 AT_A_TIME = 5_000
 # A hundredth of this on a machine that does nothing else.
 PATIENCE_S = 1.5
+PROJECT = new_id()
 _tasks = table_of(Task)
 
 
 def ended_tasks(world: World, like: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """One a minute until now. Every thousandth ran another tool, every ten thousandth asked for a gpu; a tenth failed."""
+    """One a minute until now. Every thousandth ran another tool, a tenth failed; every ten thousandth ran in a project, and
+    asked for a gpu."""
     now: datetime = clock.now()
     for number in range(MANY):
         at = now - timedelta(minutes=MANY - number)
@@ -39,6 +41,7 @@ def ended_tasks(world: World, like: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "name": f"backup of machine {number % 977}, number {number}",
             "tool": "noop" if number % 1000 == 0 else "shell",
             "placement_id": like["rare"] if is_rare else like["placement_id"],
+            "project_id": PROJECT if is_rare else None,
             "status": "failed" if number % 10 == 0 else "completed",
             "created_at": at,
             "ended_at": at,
@@ -89,6 +92,8 @@ def filters(worker_id: str, newest: str) -> dict[str, tuple[Filter, int]]:
         "common label": (Filter(label="os=linux"), 50),
         "rare label": (Filter(label="gpu"), 11),
         "no such label": (Filter(label="nothing"), 0),
+        "project": (Filter(project_id=PROJECT), 10),
+        "no such project": (Filter(project_id="nothing"), 0),
         "rare label, failed": (Filter("failed", label="gpu=a100"), 10),
     }
 

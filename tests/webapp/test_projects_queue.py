@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import threading
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from tests.webapp.project_tasks import checkout, git_task, git_worker, project
 from tests.world import WorkerOf, World, at_once, problem
 from webapp.database import new_id, release
 from webapp.live.bus import Waiter
-from webapp.tasks import dispatch, exchange, placements, service, unplaced
+from webapp.tasks import data, dispatch, exchange, placements, queue, service, unplaced
 from webapp.tasks.rules import Offered, Room, Wanted, mismatches
 from webapp.workers import identify, listing
 from webapp.workers.schemas import SyncRequest
-from webapp.workers.sync import Parked
+from webapp.workers.sync import Answer, Parked, Terms
 
 # ---- the rules, as tables
 
@@ -228,8 +229,6 @@ def test_the_list_is_of_one_project(world: World) -> None:
 def test_its_data_says_what_higher_domains_add_and_fails_with_their_words(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from webapp.tasks import data
-
     said = {"input": {"extra": 1}, "project": {"id": "p", "name": "app", "path": "alice_app", "branch": ""}}
     monkeypatch.setattr(data, "additions", [lambda task: said])
     worker = git_worker(world)
@@ -258,8 +257,6 @@ def test_its_data_says_what_higher_domains_add_and_fails_with_their_words(
 def test_a_domain_hears_when_a_task_of_a_project_begins_and_of_no_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from webapp.tasks import queue
-
     heard: list[str] = []
     monkeypatch.setattr(queue, "after_start", [heard.append])
     worker = git_worker(world)
@@ -376,19 +373,44 @@ def test_a_queue_without_projects_asks_nothing_about_them(world: World) -> None:
     assert not any("checkouts" in one or "projects" in one for one in said)
 
 
-def test_two_dispatchers_of_one_worker_let_one_writer_into_a_checkout(world: World) -> None:
-    """Its sync and its control socket look at the same moment, each with nothing held yet."""
+def test_two_dispatchers_of_one_worker_let_one_writer_into_a_checkout(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sync and its control socket have both looked and found a task, before either has claimed one."""
     worker = git_worker(world, slots=10)
     project_id = project(world)
     checkout(world, project_id, worker)
     for _ in range(6):
         project_task(world, project_id)
-    for round_number in range(3):
-        found = [task_id for offers in at_once(*[lambda: offered(worker)] * 4) for task_id in offers]
-        assert len(found) == 1, f"round {round_number}"
-        open_ones = [row for row in world.rows("attempts") if row["ended_at"] is None]
-        assert len(open_ones) == 1
-        worker.report({"task_id": open_ones[0]["task_id"], "attempt_id": open_ones[0]["id"]})
+    looks, both_have_looked = queue.could_claim, threading.Barrier(2, timeout=30)
+
+    def looks_and_waits_for_the_other(*asked: Any) -> bool:
+        found = looks(*asked)
+        release()
+        both_have_looked.wait()
+        return found
+
+    monkeypatch.setattr(queue, "could_claim", looks_and_waits_for_the_other)
+    for _ in range(3):
+        given = at_once(lambda: offered(worker), lambda: pushed(world, worker))
+        assert len([*given[0], *given[1]]) == 1
+        [held] = [row for row in world.rows("attempts") if row["ended_at"] is None]
+        worker.report({"task_id": held["task_id"], "attempt_id": held["id"]})
+
+
+def pushed(world: World, worker: WorkerOf) -> list[str]:
+    """What its control socket would send it now."""
+    with world.app.app_context():
+        answer = look(worker, Terms(renews=False))
+        release()
+    return [offer["task_id"] for offer in answer.body["offers"]]
+
+
+def look(worker: WorkerOf, terms: Terms = exchange.ALL) -> Answer:
+    """One pass, as a sync or a socket makes it."""
+    caller = identify.by_key(worker.key)
+    assert caller is not None
+    return exchange.exchange(caller, SyncRequest(session_id="s1", boot_id="b1", slots=worker.slots), terms)
 
 
 def test_a_checkout_that_goes_between_the_look_and_the_claim_takes_no_task(
@@ -417,10 +439,7 @@ def test_a_checkout_that_goes_between_the_look_and_the_claim_takes_no_task(
 def parked(world: World, worker: WorkerOf, monkeypatch: pytest.MonkeyPatch) -> Parked:
     """What its last look has left, as a call that waits keeps it: nothing to take, and every slot free."""
     with world.app.app_context():
-        caller = identify.by_key(worker.key)
-        assert caller is not None
-        request = SyncRequest(session_id="s1", boot_id="b1", slots=worker.slots)
-        answer = exchange.exchange(caller, request)
+        answer = look(worker)
         release()
     assert not answer.body["offers"]
     waits = Parked(worker.id, world.organisation_id, Waiter(), answer.free_slots, answer.offered)

@@ -56,8 +56,12 @@ def new() -> Response | tuple[str, int]:
 def submit() -> Response | tuple[str, int]:
     same = _same()
     tool = tools.find(me().organisation_id, request.form.get("tool", ""))
-    if tool is None:
-        flash("That tool isn’t here any more. Choose another one.")
+    if tool is None or tool.name in service.makers:
+        flash(
+            service.makers[tool.name].instead
+            if tool
+            else "That tool isn’t here any more. Choose another one."
+        )
         return redirect(url_for("tasks.new"))
     form = forms.filled(tool, request.form)
     again = same if same and same.tool == tool.name else None

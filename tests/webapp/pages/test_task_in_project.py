@@ -128,6 +128,9 @@ def test_a_git_operation_is_changed_in_its_project_alone(world: World) -> None:
     answer = browser.get(f"/tasks/new?from={task_id}")
     assert (answer.status_code, answer.location) == (302, f"/tasks/{task_id}")
     assert "/projects" in toast(browser, f"/tasks/{task_id}")
+    made_up = submit(world, tool="git")
+    assert (made_up.status_code, made_up.location) == (302, "/tasks/new")
+    assert len(world.rows("tasks")) == 1
 
 
 def test_the_list_shows_one_projects_tasks(world: World) -> None:
