@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hmac
 import json
+import os
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +29,7 @@ from tests.webapp.project_tasks import project
 from tests.world import World, at_once, later, problem
 from webapp.projects import deliveries
 
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 NOBODY = "01900000-0000-7000-8000-00000000dead"
 
 
@@ -111,6 +116,17 @@ def test_remotes_call_it_in_their_own_words(world: World, headers_of: Any) -> No
         name: value for name, value in headers.items() if "Token" not in name and "Signature" not in name
     }
     problem(hook.send(data, wrong), 401, "unauthorized")
+
+
+def test_the_lines_that_the_documentation_shows_are_taken(world: World) -> None:
+    hook = hooked(world)
+    [lines] = re.findall(r"^```\n(body=.*?)^```$", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    script = 'curl() { printf "%s\\n" "$@"; }\n' + lines
+    variables = {"PATH": os.environ["PATH"], "SECRET": hook.secret, "URL": "u"}
+    said = subprocess.run(["sh", "-euc", script], env=variables, capture_output=True, text=True, check=True)
+    words = said.stdout.splitlines()
+    headers = dict(words[place + 1].split(": ") for place, word in enumerate(words) if word == "-H")
+    assert hook.send(words[words.index("-d") + 1].encode(), headers).json == {"said": "lab-01: pulled."}
 
 
 def test_githubs_form_is_read_too(world: World) -> None:
