@@ -34,7 +34,9 @@ class Project:
         except OSError:
             is_folder = False
         if not is_folder:
-            raise NoCheckout(f"project {self.name} isn’t on this machine ({place}): clone it here again")
+            raise NoCheckout(
+                f"project {self.name} isn’t on this machine ({place}): refresh the project, then clone it here again"
+            )
         return place
 
     def variables(self, checkout: Path, roots: Roots) -> dict[str, str]:

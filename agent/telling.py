@@ -20,6 +20,7 @@ TELL_S = 1.0
 # So long the end of the process waits for the last word about it.
 LAST_WORD_S = 2.0
 KEPT = 2 * notes.MAX_STEPS
+NOT_OURS = frozenset({404, 409})
 
 
 class Telling:
@@ -68,12 +69,18 @@ class Telling:
             try:
                 self._tell_news(is_last=is_over)
             except Unreachable as error:
-                self._failures += 1
-                pause_s = retry.delay_s(self._failures, retry.CAP_BUSY_S, error.retry_after_s)
-                self._not_before = clock.now() + max(TELL_S, pause_s)
-            except Refused as error:  # the answers to sync say what is to be done about it
-                log.info("task %s: the server takes no word of how far it is: %s", self._task_id, error)
-                return
+                self._put_off(error.retry_after_s)
+            except Refused as error:
+                if not self._failures:
+                    log.info("task %s: the server takes no word of how far it is: %s", self._task_id, error)
+                if error.status in NOT_OURS:  # the answers to sync say what is to be done about it
+                    return
+                self._put_off(None)
+
+    def _put_off(self, retry_after_s: float | None) -> None:
+        self._failures += 1
+        pause_s = retry.delay_s(self._failures, retry.CAP_BUSY_S, retry_after_s)
+        self._not_before = clock.now() + max(TELL_S, pause_s)
 
     def _tell_news(self, *, is_last: bool) -> None:
         if clock.now() < self._not_before:

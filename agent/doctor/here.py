@@ -8,6 +8,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +72,20 @@ class Here:
 
     def look_at_projects(self) -> list[Verdict]:
         roots = self.config.roots
+        if unusable := self._unusable():
+            return [warning(unusable, "projects go to other workers until then")]
         there = [folder for folder in roots.folders if folder.exists()]
         found = [verdict for folder in there for verdict in _writable(folder)]
         if not found and roots.projects in there and roots.mirrors in there:
             found += _on_two_disks(roots)
         checkouts = len(project.placed(roots.projects))
         return found or [ok(f"{checkouts or 'none'} at {roots.projects}")]
+
+    def _unusable(self) -> str:
+        """Why projects can't be placed as the tasks' account. A policy that can't be read has a look of its own."""
+        with suppress(BadConfig):
+            return owner.Owner(self.config).policy().unusable.get(GIT.name, "")
+        return ""
 
     def _foreign(self) -> Iterator[Verdict]:
         """What others could read or change. A group or the world never sees a worker's key."""

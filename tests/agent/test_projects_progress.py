@@ -128,8 +128,9 @@ def test_a_server_that_is_away_costs_no_more_than_the_progress(
     assert not attempt.told
 
 
-def test_a_server_that_refuses_it_is_left_alone(
-    server: FakeServer, storage: Path, open_session: OpenSession
+@pytest.mark.parametrize(("status", "is_asked_again"), [(409, False), (404, False), (403, True), (422, True)])
+def test_a_server_that_says_that_it_is_over_is_left_alone(
+    server: FakeServer, open_session: OpenSession, status: int, is_asked_again: bool
 ) -> None:
     refused: list[str] = []
 
@@ -137,13 +138,13 @@ def test_a_server_that_refuses_it_is_left_alone(
         if method != "PUT":
             return None
         refused.append(path)
-        return Answer(409, {"type": "x", "title": "no", "status": 409}, "application/problem+json")
+        return Answer(status, {"type": "x", "title": "no", "status": status}, "application/problem+json")
 
     server.misbehave = refuse
     open_session()
     code = "for n in range(20):\n  tell(progress=n); time.sleep(0.1)"
     assert finished(server.submit("talker", {"code": code})).report["status"] == "completed"
-    assert len(refused) == 1
+    assert (len(refused) > 1) == is_asked_again
 
 
 def test_facts_are_masked_and_say_why_it_failed(

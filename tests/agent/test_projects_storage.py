@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,6 +178,13 @@ class TestDoctor:
         found = doctor.look(server.url, AGENT_MIRRORS_PATH="/dev/shm")
         assert said(found, "projects").startswith("warning: ")
         assert "different disks: every clone is a whole copy" in said(found, "projects")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another user")
+    def test_a_place_that_the_tasks_account_can_not_have(self, server: FakeServer, doctor: Doctor) -> None:
+        checkout(doctor.storage)
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as jobs:
+            found = doctor.look(server.url, AGENT_RUN_AS="nobody", AGENT_JOBS_WORKSPACE=jobs)
+        assert said(found, "projects").startswith("warning: run_as: nobody can't get through")
 
     def test_a_place_that_cannot_be_written(
         self, server: FakeServer, doctor: Doctor, monkeypatch: pytest.MonkeyPatch

@@ -92,7 +92,10 @@ def test_where_there_is_no_checkout_the_task_fails_with_what_to_do_and_the_machi
     there(place)
     open_session()
     attempt = finished(server.submit("shell", {"script": "touch ran"}, project=PROJECT))
-    assert attempt.report["error"] == f"project garden isn’t on this machine ({place}): clone it here again"
+    assert (
+        attempt.report["error"]
+        == f"project garden isn’t on this machine ({place}): refresh the project, then clone it here again"
+    )
     # The class of what would fail everywhere: three of these don't set a worker aside.
     assert (attempt.report["status"], attempt.report["failure_class"]) == ("failed", "exit_code")
     assert not list(place.parent.rglob("ran"))

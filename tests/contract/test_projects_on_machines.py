@@ -1,0 +1,48 @@
+"""What a machine does to its projects: a checkout that is gone, and an owner who doesn't allow a repository."""
+
+from __future__ import annotations
+
+import shutil
+
+from tests.contract.projects import Garage, words_of
+from tests.git.http_remote import HttpRemote
+from tests.stack import eventually
+
+
+def test_a_checkout_that_somebody_removed_fails_its_tasks_and_sets_nobody_aside(
+    garage: Garage, http_remote: HttpRemote
+) -> None:
+    project = garage.cloned(http_remote.url(http_remote.filled()))
+    shutil.rmtree(project.folder)
+    for _ in range(3):
+        task = garage.stack.ended(project.run("true", max_retries=0))
+        assert "clone it here again" in words_of(task)
+        assert task["attempts"][-1]["failure_class"] == "exit_code"
+    worker = garage.stack.worker(garage.worker)
+    assert worker["shown_status"] in {"online", "busy"}, worker
+    assert garage.stack.ended(garage.stack.submit("true"))["status"] == "completed"
+    project.task_of(garage.asked("POST", f"{project.path}/refresh"))
+    assert project.checkout["status"] == "error"
+    assert project.again()["status"] == "completed"
+    assert "README" in project.ran("ls")
+
+
+def test_a_repository_that_the_owner_does_not_allow_waits_with_the_rule(
+    garage: Garage, http_remote: HttpRemote
+) -> None:
+    stack = garage.stack
+    storage = stack.folder / "strict"
+    storage.mkdir(mode=0o700)
+    policy = storage / "policy.ini"
+    policy.write_text("[policy]\nrepositories =\n    https://git.example/**\n", encoding="utf-8")
+    policy.chmod(0o600)
+    stack.start_agent("strict", disk_floor_bytes=0)
+    begun = garage.begin(http_remote.url(http_remote.filled()), worker_id=stack.worker("strict")["id"])
+
+    def reasons() -> list[str]:
+        return [row["reason"] for row in stack.task(begun["task_id"])["waiting"] if row["worker"] == "strict"]
+
+    eventually(lambda: any("isn’t allowed" in one for one in reasons()), what="the owner's rule")
+    assert list((storage / "projects").iterdir()) == []
+    policy.write_text("[policy]\n", encoding="utf-8")
+    assert stack.ended(begun["task_id"])["status"] == "completed"
