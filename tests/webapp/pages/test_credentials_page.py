@@ -8,6 +8,7 @@ from html import unescape
 import pytest
 from flask.testing import FlaskClient
 
+from tests.validity import problems
 from tests.webapp.hooks import hooked
 from tests.webapp.pages.forms import field_error, press, text_of, toast
 from tests.webapp.project_tasks import checkout, git_worker, project
@@ -147,3 +148,24 @@ def test_deliveries_stand_on_the_projects_page_as_text(world: World) -> None:
     assert "A push to <img src=x>; this project follows main." in unescape(page.text)
     assert "<img src=x>" not in page.text
     assert "<b>1</b>" not in page.text
+
+
+# ---- all of it
+
+
+def test_these_pages_are_valid_empty_full_and_with_errors(world: World) -> None:
+    admin = world.browser("admin")
+    found = {"empty": admin.get(PAGE)}
+    hook = hooked(world)
+    hook.call()
+    made = press(admin, PAGE, PAGE, kind="made", name="key", host="git.example")
+    found["made"] = admin.get(made.location)
+    store(admin, project_id=hook.project_id)
+    learn(world, world.worker("lab-03"), f"git.example {public()}")
+    learn(world, world.worker("lab-04"), f"git.example {public()}")
+    found["full"] = admin.get(PAGE)
+    found["full, for a viewer"] = world.browser("viewer").get(PAGE)
+    found["errors"] = press(admin, PAGE, PAGE, kind="ssh", name="", host="-", private_key="x")
+    found["project"] = admin.get(f"/projects/{hook.project_id}")
+    found["new webhook"] = press(admin, f"/projects/{hook.project_id}/webhooks")
+    assert [f"{name}: {each}" for name, answer in found.items() for each in problems(answer.text)] == []
