@@ -23,6 +23,7 @@ from tests.world import WorkerOf, World, later, problem
 from webapp.database import release
 from webapp.extensions import db
 from webapp.projects import credentials
+from webapp.security import Keyring
 
 TOKEN = {"name": "deploy", "kind": "token", "host": "git.example", "token": "glpat-canary-7f3e"}
 KEY = {"name": "deploy key", "kind": "ssh", "host": "git.example"}
@@ -330,6 +331,16 @@ def test_a_task_that_waits_finds_a_deleted_one_gone(world: World) -> None:
     assert worker.sync().json["offers"] == []
     [attempt] = world.task(task_id)["attempts"]
     assert "credential was deleted" in attempt["error"]
+
+
+def test_a_missing_encryption_key_fails_what_needs_the_credential_and_nothing_else(world: World) -> None:
+    worker, credential_id = online(world), made(world)["id"]
+    task_id = clone(world, worker, credential_id=credential_id).json["task_id"]
+    plain = world.queued_task()
+    world.app.extensions["keyring"] = Keyring(Path(world.app.instance_path) / "nowhere")
+    assert [offer["task_id"] for offer in worker.sync().json["offers"]] == [plain]
+    assert "k1" in world.task(task_id)["attempts"][0]["error"]
+    assert listed(world)[0]["used_at"] is None
 
 
 def test_when_data_is_made_the_host_is_looked_at_again(world: World) -> None:
