@@ -18,6 +18,8 @@ _LINE = re.compile(
     r"(?P<step>(?:remote: )?[A-Z][A-Za-z ]*?):\s+(?:(?P<percent>\d+)% \(\d+/\d+\)|(?P<count>\d+))(?:, (?P<rest>.*))?"
 )
 _ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
+# ssh ends its lines with both; of a carriage return that came last nobody knows yet what follows.
+_END = re.compile(rb"(\r?\n|\r(?=[^\n]))")
 # What git calls it → the stage, and the step’s id and name.
 _STEPS = {
     "remote: Enumerating objects": ("fetching", "counting", "Counting objects"),
@@ -100,9 +102,9 @@ class Said:
         self.lines: list[str] = []  # the last ones that weren’t progress
 
     def feed(self, data: bytes) -> None:
-        *whole, self._rest = re.split(rb"([\r\n])", self._rest + data)
+        *whole, self._rest = _END.split(self._rest + data)
         for text, end in zip(whole[::2], whole[1::2], strict=True):
-            self._take(text, is_kept=end == b"\n")
+            self._take(text, is_kept=end != b"\r")
         if len(self._rest) > MAX_LINE:
             self.close()
 
