@@ -15,7 +15,7 @@ from tests.browser.looks import axe_findings, too_wide
 from tests.browser.people import DESKTOP, PHONE, RAIL, People, Visits
 from tests.stack import Stack, eventually, running_stack
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 LOOKS = {
     "wide-light": (DESKTOP, False),
@@ -24,7 +24,7 @@ LOOKS = {
     "phone-light": (PHONE, False),
     "phone-dark": (PHONE, True),
 }
-SETTINGS = ("", "/tokens", "/members", "/join-tokens", "/audit", "/retention")
+SETTINGS = ("", "/tokens", "/members", "/join-tokens", "/credentials", "/audit", "/retention")
 REFUSED = ("/nowhere", "/tasks/not-an-id")
 TEST_RUN = r"""for i in $(seq 1 40); do
 printf 'tests/test_%02d.py \033[32m....................\033[0m [%3d%%]\n' $i $((i * 2)); done
@@ -69,6 +69,15 @@ def submit_one_of_each(stack: Stack, wait: str) -> dict[str, str]:
     return ids
 
 
+def project_in_error(stack: Stack) -> str:
+    """A clone from where no remote is. Returns the project's id."""
+    wish = {"git_url": "https://127.0.0.1:1/team/app.git", "worker_id": stack.worker("agent-1")["id"]}
+    answer = stack.api("POST", "/projects/clone", json={"name": "app", **wish})
+    assert answer.status_code == 202, answer.text
+    stack.ended(answer.json()["task_id"])
+    return str(answer.json()["project_id"])
+
+
 @pytest.fixture(scope="module")
 def full(shared_stack: Stack, people: People) -> Iterator[dict[str, str]]:
     """A server on which something of every kind has happened: {what it is: its page}."""
@@ -76,7 +85,10 @@ def full(shared_stack: Stack, people: People) -> Iterator[dict[str, str]]:
     people.session("viewer"), people.session("operator")
     people.admin.post("/settings/tokens", page="/settings/tokens", name="nightly backup", days="90")
     people.admin.post("/workers/add", page="/workers/add", name="the attic", labels="site=attic", life="ten")
+    credential = {"kind": "made", "name": "deploy key", "host": "git.example"}
+    people.admin.post("/settings/credentials", page="/settings/credentials", **credential)
     ids = submit_one_of_each(shared_stack, wait)
+    project = project_in_error(shared_stack)
     pending = shared_stack.start_agent("stranger", join=False)
     stranger = eventually(lambda: shared_stack.worker("stranger"), what="the stranger to ask")["id"]
     yield {
@@ -90,6 +102,10 @@ def full(shared_stack: Stack, people: People) -> Iterator[dict[str, str]]:
         "run again with changes": f"/tasks/new?from={ids['failed task']}",
         "workers": "/workers",
         "workers, none found": "/workers?q=no-such-worker",
+        "projects": "/projects",
+        "projects, none found": "/projects?q=no-such-project",
+        "project": f"/projects/{project}",
+        "clone": "/projects/new",
         "worker": f"/workers/{shared_stack.worker('agent-1')['id']}",
         "pending worker": f"/workers/{stranger}",
         "add a worker": "/workers/add",
@@ -98,6 +114,8 @@ def full(shared_stack: Stack, people: People) -> Iterator[dict[str, str]]:
     }
     Path(gate).touch()
     end_all(shared_stack)
+    for deleting in shared_stack.api("DELETE", f"/projects/{project}").json()["task_ids"]:
+        shared_stack.ended(deleting)
     pending.kill()
     people.admin.post(f"/workers/{stranger}/revoke")
     people.admin.post(f"/workers/{stranger}/remove")
@@ -134,7 +152,8 @@ def test_every_empty_page_says_what_to_do_next(
 ) -> None:
     size, dark = LOOKS[look]
     page = new_visits(People(empty)).page("admin", size=size, dark=dark)
-    paths = ("/", "/tasks", "/locks", "/tasks/new", "/workers", "/settings/join-tokens", "/settings/tokens")
+    paths = ("/", "/tasks", "/locks", "/tasks/new", "/workers", "/projects", "/projects/new")
+    paths += ("/settings/join-tokens", "/settings/tokens")
     found = []
     for path in paths:
         found += problems(page, path)
@@ -142,7 +161,7 @@ def test_every_empty_page_says_what_to_do_next(
     assert found == []
 
 
-@pytest.mark.parametrize("dialog", ["break", "cancel", "force-finish", "open", "revoke"])
+@pytest.mark.parametrize("dialog", ["break", "cancel", "delete", "force-finish", "open", "revoke"])
 def test_every_dialog_is_usable(
     request: pytest.FixtureRequest, visits: Visits, full: dict[str, str], stack: Stack, dialog: str
 ) -> None:
@@ -151,7 +170,8 @@ def test_every_dialog_is_usable(
         worker = stack.worker("agent-1")["id"]
         visits.people.admin.post(f"/workers/{worker}/close")
         request.addfinalizer(lambda: visits.people.admin.post(f"/workers/{worker}/open"))
-    page.goto(full[{"break": "locks", "open": "worker", "revoke": "worker"}.get(dialog, "running task")])
+    shown_on = {"break": "locks", "delete": "project", "open": "worker", "revoke": "worker"}
+    page.goto(full[shown_on.get(dialog, "running task")])
     if dialog == "break":
         page.get_by_role("checkbox", name="Select db").check()
     page.locator(f"a[href='#{dialog}']").click()
@@ -180,6 +200,9 @@ def test_a_first_visit_weighs_less_than_100_kb(visits: Visits, full: dict[str, s
         "workers",
         "worker",
         "add a worker",
+        "projects",
+        "project",
+        "clone",
         "api, tasks",
     ):
         if (weighs := weight(visits.page("admin"), full[name])) >= 100_000:

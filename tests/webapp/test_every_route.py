@@ -13,12 +13,14 @@ from typing import Any, cast
 import pytest
 from flask.testing import FlaskClient
 
+from tests.projects import cloned, git_worker
 from tests.world import WorkerOf, World
 from webapp.auth.rules import ROLES, Role
 
 NO_SUCH = "00000000-0000-7000-8000-000000000000"
 GUARD = re.compile(rf"public|worker|(user|token|either):({'|'.join(ROLES)})")
 CSRF = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
+CREDENTIAL = {"name": "deploy", "kind": "token", "host": "git.example", "token": "t-0123"}
 # Refused before the upgrade; further a test's client doesn't get.
 SOCKETS = {"/ws/page"}
 AGENT_SOCKETS = ("/api/v1/agents/control", "/ws/worker/")
@@ -54,7 +56,8 @@ class Everybody:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.worker: WorkerOf = world.worker()
+        self.worker: WorkerOf = git_worker(world)
+        project_id = cloned(world, self.worker)
         self.offer = world.running_task(self.worker)
         self.others = world.other_organisation()
         self.clients: dict[tuple[str, str | None], tuple[FlaskClient, str]] = {}
@@ -67,7 +70,15 @@ class Everybody:
             "task_id": self.offer["task_id"],
             "member_id": str(member["id"]),
             "key_id": world.join_token()[4:12],
+            "project_id": project_id,
+            "webhook_id": self._made(f"/projects/{project_id}/webhooks"),
+            "credential_id": self._made("/credentials", **CREDENTIAL, project_id=project_id),
         }
+
+    def _made(self, path: str, **body: Any) -> str:
+        answer = self.world.api("admin", "POST", path, json=body)
+        assert answer.status_code == 201, answer.json
+        return str(answer.json["id"])
 
     def routes(self) -> list[Route]:
         found = []
@@ -152,6 +163,7 @@ def test_what_is_public_is_little_and_known(everybody: Everybody) -> None:
         "GET /api/v1/openapi.json (public)",
         "GET /api/v1/agents/release (public)",
         "GET /agent.pyz (public)",
+        "POST /api/v1/hooks/<webhook_id> (public)",
     }
 
 
@@ -290,6 +302,7 @@ def test_who_may_is_let_in_everywhere(everybody: Everybody) -> None:
             route.path in SOCKETS
             or route.is_agent_socket
             or route.path == "/logout"
+            or route.path.startswith("/api/v1/hooks/")  # public, and opened by a signature alone
             or route.method == "DELETE"
         ):
             continue

@@ -137,20 +137,22 @@ def _done(project_id: str, act: Callable[["Project"], str]) -> Response:
     return redirect(url_for("projects.project", project_id=project_id))
 
 
-def _begun(tasks: Sequence[str], what: str) -> str:
-    return f"{what} on {templating.plural(len(tasks), 'worker')}." if len(tasks) > 1 else f"{what}."
+def _among(tasks: Sequence[str], what: str) -> str:
+    return f"{what} on {len(tasks)} workers." if len(tasks) > 1 else f"{what}."
 
 
 @blueprint.post("/projects/<id:project_id>/pull")
 @signed_in("operator")
 def pull(project_id: str) -> Response:
-    return _done(project_id, lambda found: _begun(service.pull(me(), found, _worker()), "Pulling"))
+    return _done(project_id, lambda found: _among(service.pull(me(), found, _worker()), "Pulling"))
 
 
 @blueprint.post("/projects/<id:project_id>/refresh")
 @signed_in("operator")
 def refresh(project_id: str) -> Response:
-    return _done(project_id, lambda found: _begun(service.refresh(me(), found, _worker()), "Looking again"))
+    return _done(
+        project_id, lambda found: _among(service.refresh(me(), found, _worker()), "Looking how it is")
+    )
 
 
 @blueprint.post("/projects/<id:project_id>/place")
