@@ -22,12 +22,14 @@ from hypothesis.stateful import (
 from sqlalchemy import delete
 
 from tests.faults.invariants import Records
+from tests.webapp.project_tasks import checkout, project
 from tests.world import TOOLS, WorkerOf, World, later
-from webapp.database import table_of, transaction
+from webapp.database import new_id, table_of, transaction
 from webapp.live.models import Event, Stream
 from webapp.tasks.models import Attempt, HeldLock, LogChunk, Task
 
 LOCKS = ("a", "b")
+USES = ("", "", "reads", "writes")  # of the one project
 WORKERS = 2
 SLOTS = 2
 TERMINAL = {"completed", "failed", "cancelled"}
@@ -40,6 +42,7 @@ class Known:
 
     locks: tuple[str, ...]
     attempts_allowed: int
+    use: str
     ended_as: str | None = None
 
 
@@ -61,7 +64,8 @@ class Agent:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Two workers with two slots each; tasks with locks and policies; and a clock that jumps."""
+    """Two workers with two slots each, and a checkout of one project; tasks with locks and policies, some of them in the
+    project; and a clock that jumps."""
 
     offers = Bundle("offers")
 
@@ -70,6 +74,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.world, self.records = world, records
         self.tasks: dict[str, Known] = {}
         self.agents: list[Agent] = []
+        self.project_id = ""
 
     @initialize()
     def begin(self) -> None:
@@ -79,6 +84,9 @@ class AnyOrder(RuleBasedStateMachine):
             for model in (LogChunk, HeldLock, Attempt, Task, Event, Stream):
                 session.execute(delete(table_of(model)))
         self.agents = [Agent(self.world.worker(f"w{number}", slots=SLOTS)) for number in range(WORKERS)]
+        self.project_id = project(self.world, new_id())
+        for agent in self.agents:
+            checkout(self.world, self.project_id, agent.worker)
 
     # ---- people
 
@@ -88,14 +96,14 @@ class AnyOrder(RuleBasedStateMachine):
         max_retries=st.integers(0, 2),
         retry_on=st.sampled_from([[], ["exit_code"], ["agent_error", "worker_lost"]]),
         priority=st.integers(0, 1),
+        use=st.sampled_from(USES),
     )
-    def submit(
-        self, locks: set[str], on_lost: str, max_retries: int, retry_on: list[str], priority: int
-    ) -> None:
-        wish = {"on_lost": on_lost, "max_retries": max_retries, "retry_on": retry_on, "priority": priority}
-        task_id = self.world.queued_task(locks=sorted(locks), **wish)
-        may_repeat = bool(retry_on) or on_lost == "requeue"
-        self.tasks[task_id] = Known(tuple(sorted(locks)), 1 + max_retries if may_repeat else 1)
+    def submit(self, locks: set[str], use: str, **policy: Any) -> None:
+        in_project = {"project_id": self.project_id, "project_reads_only": use == "reads"} if use else {}
+        task_id = self.world.queued_task(locks=sorted(locks), **in_project, **policy)
+        may_repeat = bool(policy["retry_on"]) or policy["on_lost"] == "requeue"
+        allowed = 1 + policy["max_retries"] if may_repeat else 1
+        self.tasks[task_id] = Known(tuple(sorted(locks)), allowed, use)
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -228,7 +236,10 @@ class AnyOrder(RuleBasedStateMachine):
     def _locks_and_slots(self, attempts: list[dict[str, Any]]) -> None:
         open_ones = [attempt for attempt in attempts if attempt["ended_at"] is None]
         for agent in self.agents:
-            assert sum(attempt["worker_id"] == agent.worker.id for attempt in open_ones) <= SLOTS
+            its = [self.tasks[row["task_id"]] for row in open_ones if row["worker_id"] == agent.worker.id]
+            assert len(its) <= SLOTS
+            uses = [known.use for known in its if known.use]
+            assert "writes" not in uses or len(uses) == 1, "who writes is alone in the checkout"
         wanted = [name for attempt in open_ones for name in self.tasks[attempt["task_id"]].locks]
         held = [row["name"] for row in self.world.rows("held_locks")]
         assert sorted(wanted) == sorted(held), "the locks of what runs are held, each by one, and no others"
