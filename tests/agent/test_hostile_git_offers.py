@@ -65,6 +65,18 @@ def refused(attempts: list[FakeAttempt], calls: Path, config: Config) -> None:
     assert left == []
 
 
+def test_what_is_in_order_is_done(
+    server: FakeServer, config: Config, open_session: OpenSession, calls: Path, http_remote: HttpRemote
+) -> None:
+    """Otherwise the others would say nothing."""
+    open_session()
+    url = http_remote.url(http_remote.filled())
+    attempt = submit(server, url=url, schemes=["http"], ref_kind="branch", ref="topic/two")
+    assert finished(attempt).report["status"] == "completed", attempt.log
+    assert (config.storage / "projects" / "mira_app" / "topic.txt").read_text() == "two\n"
+    assert "clone" in calls.read_text()
+
+
 def test_urls_that_are_more_than_addresses(
     server: FakeServer, config: Config, open_session: OpenSession, calls: Path
 ) -> None:
