@@ -166,10 +166,13 @@ class Attempt:
             self._project = project.of(vars(self._entry))
         else:
             data = self._fetched()
-            task, secrets = task_of(data), secrets_of(data, self._tool.schema if self._tool else {})
+            task, secrets = task_of(data), self._secrets_in(data)
             self._project = project.of(data)
         self._know(secrets)
         return task, secrets
+
+    def _secrets_in(self, data: dict[str, Any]) -> list[str]:
+        return secrets_of(data, self._tool.schema, self._tool.is_open) if self._tool else secrets_of(data, {})
 
     def _know(self, secrets: list[str]) -> None:
         self._secrets = secrets

@@ -85,7 +85,10 @@ class Place:
 
     def write_journal(self, entry: Entry, *, is_new: bool) -> None:
         """A new entry is durable when this returns, the directory's own name included."""
-        durable.write_json(self.journal, vars(entry), sync=is_new)
+        said = vars(entry) if entry.project else {**vars(entry)}
+        if not entry.project:  # an agent from before projects can take it up (`update --back`)
+            del said["project"]
+        durable.write_json(self.journal, said, sync=is_new)
         if is_new:
             durable.sync_directory(self.path.parent)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -14,6 +15,7 @@ from urllib.parse import quote, quote_plus
 MIN_CHARACTERS = 6
 MIN_BYTES = 6  # of a form; none has more than this:
 MAX_BYTES = 1024
+_NOTHING: Mapping[str, Collection[str]] = MappingProxyType({})
 
 # How many bytes of something else stand before the secret in its group of three, and how many characters of the
 # encoding hold bits of those.
@@ -26,13 +28,15 @@ _PERCENT = re.compile(rb"%[0-9A-F]{2}")
 _GO = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def secrets_of(data: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
-    """The secrets in a task's data: of `secrets` all, of the input what `schema` marks with `x-secret`. Of an object that
-    is marked, without the members that the schema says are none: a user's name would blacken half of a log."""
+def secrets_of(
+    data: Mapping[str, Any], schema: Mapping[str, Any], is_open: Mapping[str, Collection[str]] = _NOTHING
+) -> list[str]:
+    """The secrets in a task's data: of `secrets` all, of the input what `schema` marks with `x-secret`; of an object that is
+    marked, without the members that `is_open` names for it."""
     task_input = (data.get("task") or {}).get("input") or {}
     parts = schema.get("properties", {})
     marked = [
-        _without_open(value, parts[name])
+        _without(value, is_open.get(name, ()))
         for name, value in task_input.items()
         if parts.get(name, {}).get("x-secret")
     ]
@@ -40,11 +44,10 @@ def secrets_of(data: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     return sorted(text for text in found if len(text) >= MIN_CHARACTERS)
 
 
-def _without_open(value: Any, part: Mapping[str, Any]) -> Any:
-    known = part.get("properties", {})
+def _without(value: Any, members: Collection[str]) -> Any:
     if not isinstance(value, Mapping):
         return value
-    return {name: one for name, one in value.items() if known.get(name, {}).get("x-secret") is not False}
+    return {name: one for name, one in value.items() if name not in members}
 
 
 def _leaves(value: Any) -> Iterator[str]:

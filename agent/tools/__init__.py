@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class Tool(ABC):
     title: ClassVar[str]
     description: ClassVar[str]
     schema: ClassVar[dict[str, Any]]
+    # Of a part of the input that is secret, the members that aren't: a user's name would blacken half of a log.
+    is_open: ClassVar[Mapping[str, Collection[str]]] = MappingProxyType({})
     # What a task with it takes of a worker: a slot; one of its `plan_limit` plans as well; or its one exclusive place.
     slot_class: ClassVar[Literal["task", "plan", "exclusive"]] = "task"
     # Running it twice harms nothing: no journal, no spool.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from agent import git, program
@@ -43,6 +45,7 @@ class Git(ProcessTool):
     )
     has_notes = True
     places_projects = True
+    is_open: ClassVar[Mapping[str, Collection[str]]] = MappingProxyType({"credential": ("kind", "username")})
     schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "properties": {
