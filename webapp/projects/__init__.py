@@ -15,6 +15,7 @@ def init_app(app: Flask) -> None:
     from webapp.projects import (
         agent_api,
         api,
+        change_pages,
         clone_pages,
         credential_api,
         credential_pages,
@@ -27,7 +28,8 @@ def init_app(app: Flask) -> None:
 
     _answer_lower_domains()
     worker_pages.add_panel(pages.WORKER_PANEL)
-    _fill(project_pages.parts, webhook_pages.PART)
+    for part in (change_pages.PART, webhook_pages.PART):
+        _fill(project_pages.parts, part)
     for view in (pages.PROJECTS, project_pages.PROJECT, clone_pages.CLONE):
         live.register(view)
     for module in (api, agent_api, pages, credential_api, credential_pages, webhook_api, webhook_pages):

@@ -107,16 +107,20 @@ PROJECT = LiveView(
 @blueprint.get("/projects/<id:project_id>")
 @signed_in("viewer")
 def project(project_id: str) -> str:
+    return project_page(project_id)
+
+
+def project_page(project_id: str, **values: Any) -> str:
     found = project_for(me(), project_id)
-    values: dict[str, Any] = {}
+    of_parts: dict[str, Any] = {}
     for part in parts:
-        values |= part.context(me(), found)
+        of_parts |= part.context(me(), found)
     return templating.live_page(
         PROJECT,
         "projects/project.html",
         {"project": project_id},
         parts=[part.template for part in parts],
-        **values,
+        **(of_parts | values),
     )
 
 

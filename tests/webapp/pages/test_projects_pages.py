@@ -338,6 +338,29 @@ def test_it_is_cloned_onto_another_worker_from_its_page(world: World) -> None:
     )
 
 
+def test_what_is_wanted_of_it_is_changed_on_its_page(world: World) -> None:
+    project_id, client = cloned(world, git_worker(world)), world.browser("operator")
+    page = f"/projects/{project_id}"
+    usual = {"description": "The shop", "ref_kind": "branch", "ref": "next", "credential_id": ""}
+    with world.unchanged():
+        for typed, field, said in (
+            ({"ref": "a..b"}, "ref", "no branch of this name"),
+            ({"ref": ""}, "ref", "no branch of this name"),
+            ({"ref_kind": "x"}, "ref", "Choose one of these"),
+            ({"description": "a\u202eb"}, "description", "control characters"),
+            ({"credential_id": "x"}, "credential_id", "match"),
+        ):
+            answer = press(client, f"{page}/change", **(usual | typed))
+            assert answer.status_code == 422, typed
+            assert said in field_error(answer, field), typed
+    press(client, f"{page}/change", **usual)
+    said = words(world, page)
+    assert "The shop git.example/team/app.git branch next" in said
+    assert "Changed. Checkouts follow with their next pull." in toast(client, page)
+    press(client, f"{page}/change", **(usual | {"ref_kind": "default", "ref": "left"}))
+    assert "the remote’s default branch" in words(world, page)
+
+
 # ---- delete and forget
 
 
