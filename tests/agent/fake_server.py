@@ -54,10 +54,7 @@ class FakeServer:
         self.wants_rotation = False
         self._told_rotation: set[str] = set()
         self.lost_rotations = 0
-        self.made = 0
-        self.most_parked = 0
-        self._parked = 0
-        self._newest = 0
+        self.made = self.most_parked = self._parked = self._newest = 0
         self._session = ""
         self._former_sessions: set[str] = set()
         self._queue: deque[FakeAttempt] = deque()
