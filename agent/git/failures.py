@@ -74,7 +74,7 @@ DAMAGED = re.compile(
     r"bad object|object file .* is empty|loose object .* is corrupt|packfile .* (?:is far too short|does not match|"
     r"cannot be|signature mismatch|index unavailable)|missing (?:blob |tree |commit )?object|not a git repository"
     r"|bad (?:ref|signature|config)|index file .* is too small|unable to read tree|did not send all necessary objects"
-    r"|inflate: data stream error|pack has bad object|failed to read object|invalid index-pack output|bad line in shallow"
+    r"|inflate: data stream error|pack has bad object|failed to read object|unresolved deltas?|bad line in shallow"
     r"|error in object: unshallow|Could not read [0-9a-f]{40}|remote did not send all|unable to parse object"
 )
 NO_SHALLOW = re.compile(r"does not support (?:shallow|--depth)|dumb http transport does not support")
