@@ -33,6 +33,7 @@ ARGUMENT = re.compile(r"<(?:(\w+):)?(\w+)>")
 GROUPS = {
     "Tasks": "Submit, watch, cancel and repeat tasks; read their logs.",
     "Workers": "The machines, and what admins decide about them.",
+    "Projects": "Repositories and where they are placed; what opens their remotes, and what remotes tell of pushes.",
     "Locks": "Names of which one task at a time runs.",
     "Agents": "What the program on a machine calls, with the worker's own key.",
     "About": "The API itself.",
