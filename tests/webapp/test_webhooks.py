@@ -194,11 +194,11 @@ def test_what_isnt_there_costs_the_same_work(world: World, monkeypatch: pytest.M
         assert work == ["decrypt", "hmac of 5"], webhook_id
 
 
-@pytest.mark.parametrize("delivery", ["", "a b", "x" * 101, "\u00e9"])
-def test_a_delivery_needs_an_id_to_be_remembered_by(world: World, delivery: str) -> None:
+def test_a_delivery_needs_an_id_to_be_remembered_by(world: World) -> None:
     hook = hooked(world)
     with world.unchanged():
-        problem(hook.call(delivery=delivery), 422, "invalid")
+        for delivery in ("", "a b", "x" * 101, "\u00e9"):
+            problem(hook.call(delivery=delivery), 422, "invalid")
 
 
 def test_a_body_of_more_than_a_megabyte_is_refused(world: World) -> None:
