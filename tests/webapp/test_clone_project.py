@@ -275,6 +275,16 @@ def test_a_task_of_the_tool_cant_be_made_past_its_project(world: World) -> None:
     assert "POST /projects/clone" in body["detail"]
 
 
+def test_what_the_machines_owner_doesnt_allow_ends_at_once_and_says_so(world: World) -> None:
+    worker = git_worker(world)
+    project_id = clone(world, worker).json["project_id"]
+    rule = "the repository isn’t on this machine’s list"
+    answer = worker.report(begin(worker), "failed", failure_class="refused", error=rule)
+    assert answer.json["new_status"] == "failed"
+    now = checkout(world, project_id)
+    assert (now["status"], rule in now["error"]) == ("error", True)
+
+
 def test_a_credential_that_is_typed_in_becomes_the_projects_own(world: World) -> None:
     worker = git_worker(world)
     canary = "glpat-canary-0123456789"

@@ -51,6 +51,18 @@ def test_a_pull_brings_the_checkout_up_to_date(world: World) -> None:
     assert now["synced_at"] > before
 
 
+def test_a_pull_that_waits_keeps_nobody_from_the_checkout_whose_turn_it_is(world: World) -> None:
+    worker = git_worker(world)
+    project_id = cloned(world, worker)
+    pull(world, project_id)
+    task_id = world.queued_task(project_id=project_id, priority=1000)
+    offer = begin(worker)
+    assert offer["task_id"] == task_id
+    assert worker.sync(held=[offer["attempt_id"]]).json["offers"] == []  # one at a time
+    worker.report(offer)
+    finish(world, worker, project_id)
+
+
 @pytest.mark.parametrize("how", ["pull", "refresh"])
 def test_everybody_is_answered_as_their_role_says(world: World, how: str) -> None:
     project_id = cloned(world, git_worker(world))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import and_, bindparam, case, or_, select
 
 from webapp.database import run, table_of
 from webapp.projects.models import Checkout, Project
@@ -10,12 +10,16 @@ from webapp.tasks import known_projects, placements
 from webapp.tasks.known_projects import KnownProject, Places
 
 _checkouts, _projects = table_of(Checkout), table_of(Project)
-_PLACES = select(_checkouts.c.project_id, _checkouts.c.worker_id, _checkouts.c.status).where(
+# One that is pulled can be worked in before and after: the queue says whose turn it is.
+_IS_READY = or_(
+    _checkouts.c.status == "active",
+    and_(_checkouts.c.status.in_(("pending", "syncing")), _checkouts.c.ends_as == "active"),
+)
+_STATUS = case((_IS_READY, "active"), else_=_checkouts.c.status).label("status")
+_PLACES = select(_checkouts.c.project_id, _checkouts.c.worker_id, _STATUS).where(
     _checkouts.c.project_id.in_(bindparam("project_ids", expanding=True))
 )
-_READY = select(_checkouts.c.project_id).where(
-    _checkouts.c.worker_id == bindparam("worker_id"), _checkouts.c.status == "active"
-)
+_READY = select(_checkouts.c.project_id).where(_checkouts.c.worker_id == bindparam("worker_id"), _IS_READY)
 _NAME = select(_projects.c.path).where(_projects.c.id == bindparam("project_id"))
 _KNOWN = (
     select(_projects.c.id, _projects.c.path)

@@ -11,10 +11,11 @@ from webapp.errors import LeaseLost
 from webapp.extensions import db
 from webapp.live import events
 from webapp.live.bus import bus, worker_topic
-from webapp.tasks import dispatch, locks, statements
+from webapp.tasks import dispatch, locks, placements, statements
 from webapp.tasks.ending import Ending, end_attempt
 from webapp.tasks.models import Refusal
 from webapp.tasks.schemas import Report
+from webapp.tasks.service import makers
 from webapp.tasks.statements import refusals, workers
 from webapp.workers.models import Worker
 
@@ -50,11 +51,13 @@ def release(task: Row[Any], report: Report, digest: str) -> str:
     if task.cancel_requested_at is not None:
         ending = Ending("cancelled", error="cancelled before it began", report_digest=digest)
         return end_attempt(task, ending)
+    rule = (report.error or "no reason given")[:MAX_RULE]
+    if placements.wanted(task.placement_id).tool in makers:  # bound to this worker, and a person waits for it
+        return end_attempt(task, Ending("failed", "refused", rule, report_digest=digest))
     moved = run(statements.RELEASE, of_attempt_id=task.attempt_id, task_id=task.id)
     forgotten = run(statements.FORGET_ATTEMPT, of_attempt_id=task.attempt_id)
     if not (moved.rowcount and forgotten.rowcount):
         raise LeaseLost
-    rule = (report.error or "no reason given")[:MAX_RULE]
     at = clock.to_ms(clock.now())
     run(_NOTE, task_id=task.id, worker_id=task.worker_id, rule=rule, refused_at=at)
     run(_MARK, refused_by=task.worker_id)
