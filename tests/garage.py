@@ -219,8 +219,9 @@ class Garage:
             worker, held = self.workers[machine], self._held(machine)
             worker.sync(held=held)  # it is online then
             self.ids[wish.name] = placing.clone(wish, worker)
-            said = facts(wish, NOW - ago * hours, size, **more)
-            placing.end(self.ids[wish.name], worker, placing.begin(worker, held), said)
+            said, offer = facts(wish, NOW - ago * hours, size, **more), placing.begin(worker, held)
+            at(NOW - ago * hours + timedelta(seconds=2 + size // 9_000_000))
+            placing.end(self.ids[wish.name], worker, offer, said)
         self._pulled(placing)
         at(NOW - timedelta(minutes=2, seconds=40))
         worker = self.workers["gpu-box"]
@@ -242,6 +243,7 @@ class Garage:
             placing.pull(self.ids[HEALTH.name], worker)
             offer = placing.begin(worker, self._held(machine))
             found = facts(HEALTH, NOW - timedelta(minutes=minutes), 184_220_000, number, **said)
+            at(NOW - timedelta(minutes=minutes, seconds=-3.2))
             placing.end(self.ids[HEALTH.name], worker, offer, found)
 
     def _waiting(self) -> None:

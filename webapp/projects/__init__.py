@@ -28,7 +28,7 @@ def init_app(app: Flask) -> None:
 
     _answer_lower_domains()
     worker_pages.add_panel(pages.WORKER_PANEL)
-    for part in (change_pages.PART, webhook_pages.PART):
+    for part in (webhook_pages.PART, change_pages.PART):
         _fill(project_pages.parts, part)
     for view in (pages.PROJECTS, project_pages.PROJECT, clone_pages.CLONE):
         live.register(view)
