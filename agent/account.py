@@ -68,9 +68,8 @@ def open_way(account: Account, storage: Path, jobs: Path) -> None:
 
 def let_through(account: Account, place: Path, own: Collection[Path], setting: str) -> None:
     """To `place`; of the folders on the way, those in `own` may be opened. Raises BadConfig."""
-    there = [
-        folder for folder in (*place.parents, place) if folder.exists()
-    ]  # who hasn't joined has none yet
+    # Who hasn't joined has none yet.
+    there = [folder for folder in (*place.parents, place) if folder.exists()]
     for folder in there:
         if folder in own:
             folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IXOTH)
@@ -78,11 +77,11 @@ def let_through(account: Account, place: Path, own: Collection[Path], setting: s
     if closed:
         raise BadConfig(
             f"run_as: {account.name} can't get through {min(closed)} to the folders of its tasks: "
-            f"give {setting} another place, like /var/lib/garageswarm/{_last(setting)}"
+            f"give {setting} another place, like /var/lib/garageswarm/{_folder_for(setting)}"
         )
 
 
-def _last(setting: str) -> str:
+def _folder_for(setting: str) -> str:
     return setting.split("_")[1].lower()
 
 
@@ -94,5 +93,5 @@ def refuse_changeable(account: Account, *places: Path, setting: str = "AGENT_JOB
     if open_to_it:
         raise BadConfig(
             f"run_as: {account.name} can change what is in {open_to_it[0]}, where the agent writes as root: give --storage "
-            f"and {setting} places of root's own, like /var/lib/garageswarm/{_last(setting)}"
+            f"and {setting} places of root's own, like /var/lib/garageswarm/{_folder_for(setting)}"
         )

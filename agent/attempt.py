@@ -162,13 +162,12 @@ class Attempt:
     def _task(self) -> tuple[dict[str, Any], list[str]]:
         """The task and its secrets. Nothing of its log shows before they are known."""
         if self._entry is not None:
-            task, secrets = self._entry.task, self._entry.secrets
-            self._project = project.of(vars(self._entry))
+            task, secrets, data = self._entry.task, self._entry.secrets, vars(self._entry)
         else:
             data = self._fetched()
             task, secrets = task_of(data), self._secrets_in(data)
-            self._project = project.of(data)
         self._know(secrets)
+        self._project = project.of(data)
         return task, secrets
 
     def _secrets_in(self, data: dict[str, Any]) -> list[str]:

@@ -85,9 +85,8 @@ class Place:
 
     def write_journal(self, entry: Entry, *, is_new: bool) -> None:
         """A new entry is durable when this returns, the directory's own name included."""
-        said = vars(entry) if entry.project else {**vars(entry)}
-        if not entry.project:  # an agent from before projects can take it up (`update --back`)
-            del said["project"]
+        # Without a project it is one that an agent from before projects can take up (`update --back`).
+        said = {name: value for name, value in vars(entry).items() if name != "project" or value}
         durable.write_json(self.journal, said, sync=is_new)
         if is_new:
             durable.sync_directory(self.path.parent)
