@@ -120,14 +120,16 @@ class Mirror:
             self.path.mkdir(mode=0o700, parents=True)
             kind = ["--object-format=sha256"] if is_long else []
             self._git.run("init", "--quiet", "--bare", "--template=", *kind, "--", str(self.path))
-        (self.path / "config").write_text(_config(is_long), encoding="ascii")
         for name in (
+            "config",  # as a link it would be written elsewhere
+            "commondir",  # where the settings would be read from instead
             "objects/info/alternates",
             "objects/info/http-alternates",
             "config.worktree",
             "info/attributes",
         ):
             (self.path / name).unlink(missing_ok=True)
+        (self.path / "config").write_text(_config(is_long), encoding="ascii")
         _clear(self.path)
 
     def _is_long(self) -> bool:

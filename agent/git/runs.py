@@ -145,6 +145,8 @@ class Git:
             **own,
             "PATH": self._search,
             "HOME": str(self._home),
+            # Were there a repository in a folder above, git would go by its settings.
+            "GIT_CEILING_DIRECTORIES": str(self._home.parent),
             "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
             "GIT_CONFIG_NOSYSTEM": "1",

