@@ -168,6 +168,7 @@ def held_back(server: FakeServer) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_the_agent_could_not_say_any_more_the_next_one_says(
     server: FakeServer, storage: Path, url: str, start_agent: StartAgent
 ) -> None:
@@ -193,6 +194,7 @@ def slow_git(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_clone_that_goes_on_without_an_agent_is_told_by_the_next(
     server: FakeServer, storage: Path, url: str, tmp_path: Path, start_agent: StartAgent
 ) -> None:
@@ -227,6 +229,7 @@ def test_a_cancel_ends_git_and_leaves_no_half(
 # ---- other ways to start it
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can run tasks as another user")
 def test_as_another_user_all_of_it_is_that_users(
     server: FakeServer, open_storage: Path, start_agent: StartAgent
