@@ -11,9 +11,12 @@ from webapp.auth.actor import Actor
 from webapp.database import new_id, release, transaction
 from webapp.projects.models import Checkout, Project
 from webapp.projects.rules import TOOL
-from webapp.tasks import service
+from webapp.tasks import exchange, service
 from webapp.tasks.rules import ProjectUse
 from webapp.tasks.schemas import Submission
+from webapp.workers import identify
+from webapp.workers.schemas import SyncRequest
+from webapp.workers.sync import Answer, Terms
 
 GIT = {"name": TOOL, "version": 1, "title": "Git", "slot_class": "task", "schema": {"type": "object"}}
 
@@ -72,3 +75,26 @@ def git_task(world: World, project_id: str, worker: WorkerOf, use: ProjectUse = 
         task_id = service.make(actor, said, project_use=use)
         release()
     return task_id
+
+
+def project_task(world: World, project_id: str, *, reads_only: bool = False, **wish: Any) -> str:
+    return world.queued_task(project_id=project_id, project_reads_only=reads_only, **wish)
+
+
+def offered(worker: WorkerOf, held: list[str] | None = None) -> list[str]:
+    return [offer["task_id"] for offer in worker.sync(held).json["offers"]]
+
+
+def begun(worker: WorkerOf, held: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Take the one task that is offered beside these, and show it."""
+    shown = [offer["attempt_id"] for offer in held or []]
+    [offer] = worker.sync(shown).json["offers"]
+    assert worker.sync([*shown, offer["attempt_id"]], accepting=False).json["offers"] == []
+    return dict(offer)
+
+
+def look(worker: WorkerOf, terms: Terms = exchange.ALL) -> Answer:
+    """One pass, as a sync or a socket makes it."""
+    caller = identify.by_key(worker.key)
+    assert caller is not None
+    return exchange.exchange(caller, SyncRequest(session_id="s1", boot_id="b1", slots=worker.slots), terms)
