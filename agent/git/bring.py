@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.git import facts, unfinished
-from agent.git.checkout import BEFORE, ORIGIN, REMOTES, Checkout
+from agent.git.checkout import BEFORE, ORIGIN, Checkout
 from agent.git.failures import Failed
 from agent.git.goal import Goal
 from agent.git.mirror import Mirror
@@ -18,9 +18,8 @@ def forward(checkout: Checkout, mirror: Mirror, wish: Wish, goal: Goal) -> str:
     """→ what came of it, in words. Raises Failed, and GitFailed."""
     unfinished.recover(checkout)
     changed = facts.dirty(checkout)
-    own = facts.unpushed(
-        checkout
-    )  # by what was known before: a rewritten history makes nobody’s commits one’s own
+    # By what was known before: a rewritten history makes nobody’s commits one’s own.
+    own = facts.unpushed(checkout, "HEAD")[0] if checkout.head else []
     known = _remember(checkout)
     checkout.configure(mirror, wish, goal)
     checkout.fetch(mirror, wish, goal)
@@ -30,7 +29,7 @@ def forward(checkout: Checkout, mirror: Mirror, wish: Wish, goal: Goal) -> str:
     if checkout.head is None:
         return _first(checkout, goal, changed)
     if goal.branch is None or goal.branch != checkout.branch:
-        return _switched(checkout, goal, changed, own)
+        return _switched(checkout, goal, changed)
     return _along(checkout, goal, known, changed, own)
 
 
@@ -71,27 +70,22 @@ def _along(checkout: Checkout, goal: Goal, known: str | None, changed: list[str]
     return f"The remote’s history was rewritten (it was {(known or old)[:10]}): the checkout was set to {new[:10]}."
 
 
-def _switched(checkout: Checkout, goal: Goal, changed: list[str], own: list[str]) -> str:
+def _switched(checkout: Checkout, goal: Goal, changed: list[str]) -> str:
     """To another branch, a tag or a commit than is checked out."""
     old, was = checkout.head or "", checkout.branch
     if goal.branch is None and was is None and old == goal.commit:
         return "Already up to date."
     _need_clean(changed)
-    local = checkout.commit_of(HEADS + goal.branch) if goal.branch else None
-    stranded = [] if was is not None else _own_of(checkout, old)
-    stranded += (
-        _own_of(checkout, local) if local and not checkout.is_ancestor(local, goal.commit or "") else []
-    )
-    if stranded and own:
+    # A commit without a branch, and a branch of the same name that is set anew: what only they lead to.
+    left = [] if was else [old]
+    left += [HEADS + goal.branch] if goal.branch and checkout.commit_of(HEADS + goal.branch) else []
+    own = facts.unpushed(checkout, *left)[0] if left else []
+    if own:
         raise Failed(
             f"{_names(own)} only here, and would be out of sight. Push or delete these first, then pull again"
         )
     _switch(checkout, goal)
     return f"Checked out {goal.what} instead of {'branch ' + was if was else old[:10]}."
-
-
-def _own_of(checkout: Checkout, commit: str) -> list[str]:
-    return [commit] if checkout.counted(commit, *REMOTES) else []
 
 
 def _merge(checkout: Checkout, goal: Goal, changed: list[str]) -> None:

@@ -22,7 +22,8 @@ _LOG = "--format=%H%x1f%ct%x1f%an%x1f%s"
 def gathered(checkout: Checkout) -> dict[str, Any]:
     """Of one that is whole."""
     commits = recent(checkout)
-    changed, own = dirty(checkout), unpushed(checkout)
+    changed = dirty(checkout)
+    own, own_count = unpushed(checkout)
     newest = (
         commits[0] if commits else {"commit": None, "subject": None, "author": None, "committed_at": None}
     )
@@ -35,8 +36,8 @@ def gathered(checkout: Checkout) -> dict[str, Any]:
         "behind": behind,
         "dirty": changed[:MANY],
         "dirty_count": len(changed),
-        "unpushed": own[:MANY],
-        "unpushed_count": len(own),
+        "unpushed": own,
+        "unpushed_count": own_count,
         "branches": _branches(checkout),
         "commits": commits,
         "default_branch": _default(checkout),
@@ -52,11 +53,16 @@ def dirty(checkout: Checkout) -> list[str]:
     return [cleaned(decoded(entry[3:]), NAME_LENGTH) for entry in said.split(b"\0") if len(entry) > 3]
 
 
-def unpushed(checkout: Checkout) -> list[str]:
-    """Commits that no branch of the remote leads to, of any local branch, and what was stashed away."""
-    tips = ["--branches", *(name for name in ("HEAD", "refs/stash") if checkout.commit_of(name))]
-    said = checkout.run("log", "-z", "--format=%h %s", *tips, *REMOTES, "--", is_logged=False)
-    return [cleaned(decoded(entry), SUBJECT_LENGTH) for entry in said.split(b"\0") if entry]
+def unpushed(checkout: Checkout, *tips: str) -> tuple[list[str], int]:
+    """Commits that no branch of the remote leads to: some of them, and how many there are. Of any local branch, and what was
+    stashed away, unless `tips` says where from."""
+    tips = tips or ("--branches", *(name for name in ("HEAD", "refs/stash") if checkout.commit_of(name)))
+    count = checkout.counted(*tips, *REMOTES)
+    if not count:
+        return [], 0
+    form = ("-z", "--format=%h %s", f"--max-count={MANY}")
+    said = checkout.run("log", *form, *tips, *REMOTES, "--", is_logged=False)
+    return [cleaned(decoded(entry), SUBJECT_LENGTH) for entry in said.split(b"\0") if entry], count
 
 
 def recent(checkout: Checkout) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.git import bring, extras, facts, leftovers, room
+from agent.git import bring, extras, facts, leftovers, room, upkeep
 from agent.git.checkout import Checkout
 from agent.git.failures import Failed, GitFailed, cleaned
 from agent.git.goal import Goal
@@ -38,8 +38,7 @@ def clone(work: Work) -> str:
         return _again(work, checkout)
     with work.source.fresh("The clone failed") as goal:
         made = _made(work, checkout, goal)
-    size = room.size(work.facts["size"])
-    return f"Cloned {goal.what}, {size}{made}."
+    return f"Cloned {goal.what}, {room.size(work.facts.get('size', 0))}{made}."
 
 
 def _made(work: Work, checkout: Checkout, goal: Goal) -> str:
@@ -80,6 +79,7 @@ def pull(work: Work) -> str:
         try:
             said = bring.forward(checkout, work.source.mirror, work.wish, goal)
             _add_extras(work, checkout, goal)
+            upkeep.tidy(work.git, checkout.git_dir)
         except GitFailed as error:
             raise error.for_people("The pull failed", work.wish.url, work.wish.host) from error
         finally:
@@ -93,7 +93,7 @@ def status(work: Work) -> str:
     checkout = work.checkout
     _need_whole(work, checkout)
     _look(work, checkout)
-    count, own = work.facts["dirty_count"], work.facts["unpushed_count"]
+    count, own = work.facts.get("dirty_count", 0), work.facts.get("unpushed_count", 0)
     if not count and not own:
         return "Nothing is changed here."
     return f"{_count(count, 'file')} changed, {_count(own, 'commit')} not pushed."

@@ -23,7 +23,7 @@ def is_full(error: OSError) -> bool:
 
 def guard(paths: Iterable[Path], floor_bytes: int) -> Callable[[], None]:
     """A look that raises DiskLow as soon as less than the floor is free on one of the disks."""
-    watched = list(paths)
+    watched = [next(one for one in [path, *path.parents] if one.is_dir()) for path in paths]
     wanted = max(floor_bytes, LEAST_BYTES)
 
     def look() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.git import access, extras, goal, remote
+from agent.git import access, extras, goal, remote, upkeep
 from agent.git.failures import Failed, GitFailed
 from agent.git.goal import Goal
 from agent.git.mirror import Mirror, keep_within
@@ -16,6 +16,8 @@ from agent.git.progress import log
 from agent.git.remote import HEADS, TAGS, Fetch, Refs
 from agent.git.runs import Git
 from agent.git.wish import Wish
+
+_TRIES = 3
 
 
 class Source:
@@ -40,30 +42,36 @@ class Source:
     @contextmanager
     def fresh(self, what: str) -> Iterator[Goal]:
         """The mirror has what is wanted, and nobody changes it meanwhile. → what to check out. `what` begins the text of a
-        failure. A mirror that is damaged is made anew, once."""
-        for is_last in (False, True):
+        failure."""
+        for _ in range(_TRIES):
             with self.mirror.held():
-                found = self._brought(what, is_last=is_last)
-            if found is not None:
-                break
-        else:  # pragma: no cover - the last try returns or raises
-            raise AssertionError
-        with self.mirror.held(is_shared=True):
-            yield found
+                found = self._brought(what)
+            with self.mirror.held(is_shared=True):
+                # For a moment nobody held it: another task may have needed the room.
+                if found.commit is None or self.mirror.has(found.commit):
+                    yield found
+                    break
+        else:
+            raise Failed(f"{what}: the mirrors take more room than they may on this worker. Try again later")
         keep_within(self._git, self._wish.mirrors, self._wish.mirrors_bytes, self.mirror)
 
-    def _brought(self, what: str, *, is_last: bool) -> Goal | None:
-        """None where the mirror was damaged, and is gone now."""
-        wish = self._wish
+    def _brought(self, what: str) -> Goal:
+        """A mirror that is damaged is made anew."""
         try:
-            with self._open(wish.url) as variables:
-                return self._goal(variables)
-        except GitFailed as error:
-            if error.is_damage and self.mirror.exists and not is_last:
+            try:
+                return self._opened()
+            except GitFailed as error:
+                if not error.is_damage or not self.mirror.exists:
+                    raise
                 log("The mirror on this worker is damaged: it is made anew.")
                 self.mirror.remove()
-                return None
-            raise self._told(error, what, wish.url) from error
+                return self._opened()
+        except GitFailed as error:
+            raise self._told(error, what, self._wish.url) from error
+
+    def _opened(self) -> Goal:
+        with self._open(self._wish.url) as variables:
+            return self._goal(variables)
 
     def _goal(self, variables: dict[str, str]) -> Goal:
         wish, mirror = self._wish, self.mirror
@@ -106,6 +114,7 @@ class Source:
             self._fetch(refs, wanted, names, variables)
         if not mirror.has(wanted.commit):
             self._fetch_commit(mirror, wanted.commit, variables)
+        upkeep.tidy(self._git, mirror.path)
         if refs.default:
             mirror.set_default(refs.default)
 

@@ -172,6 +172,19 @@ def test_mirrors_over_their_budget_go_unless_they_are_used(bench: Bench) -> None
     assert bench.done("pull")["usable"] is True
 
 
+def test_many_packs_become_few_and_nothing_is_dropped(bench: Bench) -> None:
+    bench.done("clone")
+    blobs = [git("hash-object", "-w", "--stdin", given=b"%d" % n, cwd=bench.mirror) for n in range(60)]
+    for blob in blobs:
+        git("pack-objects", "-q", "objects/pack/pack", given=f"{blob}\n".encode(), cwd=bench.mirror)
+    git("prune-packed", cwd=bench.mirror)
+    commit = bench.remote.commit({"new": "x\n"}, "Pushed")
+    assert bench.done("pull")["commit"] == commit
+    assert len(list((bench.mirror / "objects" / "pack").glob("*.pack"))) < 50
+    for blob in blobs:
+        git("cat-file", "-e", blob, cwd=bench.mirror)
+
+
 @pytest.mark.parametrize("name", sorted(TREES))
 def test_trees_that_would_write_into_git_folders_are_not_taken(bench: Bench, name: str) -> None:
     bench.remote.commit_tree(TREES[name])
