@@ -9,13 +9,18 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import measure
+import psutil
+
+from benchmarks import clones, measure
+from tests.large_repository import Shape
 from tests.services import missing
 from tests.stack import Stack, running_stack
 
@@ -33,7 +38,7 @@ def main() -> int:
         f"{figures['machine']['cores']} cores, load {figures['machine']['load_1m']} before the start",
         file=sys.stderr,
     )
-    with tempfile.TemporaryDirectory(prefix="gsw-bench-") as folder, running_stack(Path(folder)) as stack:
+    with tempfile.TemporaryDirectory(prefix="gsw-bench-") as folder, started(Path(folder)) as stack:
         stack.start_agent(slots=SLOTS)
         for name, run in measurements(stack, chosen.tasks).items():
             if chosen.only in ("", name):
@@ -47,6 +52,11 @@ def main() -> int:
     return 0
 
 
+def started(folder: Path) -> AbstractContextManager[Stack]:
+    """Its repositories come over plain http, on loopback."""
+    return running_stack(folder, git_schemes="https,ssh,http")
+
+
 def measurements(stack: Stack, tasks: int) -> dict[str, Any]:
     found = {
         "idle": lambda: measure.idle(stack),
@@ -54,6 +64,7 @@ def measurements(stack: Stack, tasks: int) -> dict[str, Any]:
         "shell tasks": lambda: measure.rate(stack, "shell", tasks),
         "no-op tasks": lambda: measure.rate(stack, "noop", tasks),
         "100,000 lines": lambda: measure.long_log(stack, 100_000),
+        "git": lambda: clones.clones(stack, Shape(), rounds=3),
     }
     if "Chromium" not in missing():
         found["line to page"] = lambda: measure.line_to_page(stack, count=40)
@@ -64,9 +75,15 @@ def machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "load_1m": round(os.getloadavg()[0], 2),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "python": platform.python_version(),
+        "git": git_version(),
         "system": platform.platform(),
     }
+
+
+def git_version() -> str:
+    return subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
 
 
 def table(figures: dict[str, Any]) -> str:
