@@ -301,6 +301,18 @@ def test_a_credential_that_is_typed_in_becomes_the_projects_own(world: World) ->
     assert clone(world, second, credential_id=credential["id"]).status_code == 202
 
 
+def test_a_wrong_credential_is_replaced_by_cloning_again_with_another(world: World) -> None:
+    worker = git_worker(world)
+    for token in ("glpat-wrong-0123", "glpat-right-0123"):
+        answer = clone(world, worker, credential={"kind": "token", "token": token})
+        assert answer.status_code == 202, answer.json
+        offer = begin(worker)
+        assert offer["data"]["task"]["input"]["credential"]["secret"] == token
+        tell(worker, answer.json["project_id"], offer, success=False, message="access denied")
+        worker.report(offer, "failed", failure_class="exit_code")
+    assert len(world.rows("credentials")) == len(world.rows("projects")) == 1
+
+
 def test_a_credential_of_another_kind_leaves_nothing(world: World) -> None:
     worker = git_worker(world)
     world.api_token("operator")

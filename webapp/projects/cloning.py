@@ -10,7 +10,7 @@ from webapp.database import transaction
 from webapp.errors import Conflict, Invalid
 from webapp.extensions import db
 from webapp.projects import access, asking, credentials, operations
-from webapp.projects.models import Checkout, Project
+from webapp.projects.models import Checkout, Credential, Project
 from webapp.projects.rules import name_from, name_problem, path_of
 from webapp.projects.schemas import CloneWish, InlineCredential
 from webapp.workers.models import Worker
@@ -42,6 +42,7 @@ def clone(actor: Actor, wish: CloneWish) -> Checkout:
     with transaction() as session:
         project = access.locked(_found_or_made(session, actor, wish, name).id)
         _refuse_other(project, wish, name)
+        _take_credential(actor, project, wish)
         return _place(session, actor, project, worker_id)
 
 
@@ -59,7 +60,9 @@ def _place(
         raise Conflict(f"{project.path} is being deleted. Wait until it is gone, or choose another name.")
     query = select(Checkout).where(Checkout.project_id == project.id, Checkout.worker_id == worker_id)
     checkout = session.scalar(query.with_for_update().execution_options(populate_existing=True))
-    worker = session.get_one(Worker, worker_id)
+    worker = session.get(Worker, worker_id)
+    if worker is None:
+        raise Invalid("That worker was removed a moment ago.", "worker_id")
     if checkout is None:
         checkout = Checkout(organisation_id=project.organisation_id, project=project, worker=worker)
         session.add(checkout)
@@ -100,8 +103,6 @@ def _found_or_made(session: Session, actor: Actor, wish: CloneWish, name: str) -
         if found is None:
             raise Conflict(f"{path} was made and deleted at this moment. Try again.") from None
         return found
-    if wish.credential:
-        project.credential_id = _own_credential(actor, project, wish.credential)
     return project
 
 
@@ -119,14 +120,31 @@ def _refuse_other(project: Project, wish: CloneWish, name: str) -> None:
     others = [word for field, word in _SAME.items() if getattr(project, field) != getattr(wish, field)]
     if project.name != name:
         others = ["name in other letters"]
-    if wish.credential_id not in (None, project.credential_id):
-        others = [*others, "credential"]
     if others:
         raise Conflict(
             f"{project.path} is here already, of {project.git_url}, with another {others[0]}. Choose another name, "
             "or clone that project onto this worker.",
             project_id=project.id,
         )
+
+
+def _take_credential(actor: Actor, project: Project, wish: CloneWish) -> None:
+    """What the wish brings opens the remote from now on: whoever typed a wrong one in clones again with another."""
+    before = project.credential_id
+    if wish.credential:
+        _forget_own(actor, project)
+        project.credential_id = _own_credential(actor, project, wish.credential)
+    elif wish.credential_id:
+        project.credential_id = wish.credential_id
+    if before not in (None, project.credential_id):
+        after = {"credential_id": project.credential_id}
+        audit.record(actor, "project.change", project.path, project.id, {"credential_id": before}, after)
+
+
+def _forget_own(actor: Actor, project: Project) -> None:
+    credential = db.session.get(Credential, project.credential_id) if project.credential_id else None
+    if credential is not None and credential.project_id == project.id:
+        credentials.delete(actor, credential.id)
 
 
 def _own_credential(actor: Actor, project: Project, said: InlineCredential) -> str:
