@@ -119,10 +119,8 @@ def read_host_line(line: str) -> HostLine:
     blob = base64.b64decode(text, validate=True)
     if base64.b64encode(blob).decode() != text:
         raise ValueError("not canonical base64")
-    try:
-        load_ssh_public_key(
-            f"{key_type} {text}".encode()
-        )  # raises ValueError, also where the type is another
+    try:  # raises ValueError too, also where the key is of another type
+        load_ssh_public_key(f"{key_type} {text}".encode())
     except UnsupportedAlgorithm as error:
         raise ValueError("no such kind of key") from error
     return HostLine(host, key_type, text, fingerprint(blob))
