@@ -194,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
         if way:
             self._short(302, Location=way + self.path)
         elif not self._may_pass():
-            self._short(401, **{"WWW-Authenticate": 'Basic realm="garage"'})
+            self._short(401, b"", **{"WWW-Authenticate": 'Basic realm="garage"'})
         elif self.ways.tells:
             said = f"{self._seen(403).credential}\n{self.headers.get('Authorization')}\n\x1b[31mred\u202e\n"
             self._short(403, said.encode(), **{"Content-Type": "text/plain"})

@@ -129,7 +129,7 @@ class Repository:
         self._commits += 1
         when = f"{FIRST_COMMIT_AT + 60 * self._commits} +0000"
         dates = {"GIT_AUTHOR_DATE": when, "GIT_COMMITTER_DATE": when}
-        commit = self.git("commit-tree", self._tree(tree), "-m", message, **dates)
+        commit = self.git("commit-tree", self._tree(tree), "-m", message, given=b"", **dates)
         self.git("update-ref", f"refs/heads/{branch}", commit)
         self.git("update-server-info")
         return commit
