@@ -91,7 +91,7 @@ def _switched(checkout: Checkout, goal: Goal, changed: list[str]) -> str:
 def _merge(checkout: Checkout, goal: Goal, changed: list[str]) -> None:
     with unfinished.noted(checkout, goal, is_clean=not changed):
         checkout.run(
-            *("merge", "--ff-only", "--no-autostash", "--no-stat", "--progress", goal.commit or ""),
+            *("merge", "--ff-only", "--no-stat", "--progress", goal.commit or ""),
             is_logged=True,
         )
 

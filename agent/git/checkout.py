@@ -110,7 +110,8 @@ class Checkout:
         return self.ask("config", "--local", "--get", "remote.origin.url")
 
     def counted(self, *revisions: str) -> int:
-        return int(self.ask("rev-list", "--count", *revisions, "--") or 0)
+        """Raises GitFailed: what can’t be counted isn’t none."""
+        return int(self.run("rev-list", "--count", *revisions, "--", is_logged=False))
 
     def is_ancestor(self, one: str, other: str) -> bool:
         return self.ask("merge-base", "--is-ancestor", one, other) is not None
@@ -151,11 +152,11 @@ class Checkout:
             if _is_single(wish, goal)
             else f"+{HEADS}*:{ORIGIN}*"
         )
-        self.run("config", "remote.origin.url", mirror.url)
+        self.run("config", "--replace-all", "remote.origin.url", mirror.url)
         self.run("config", "--replace-all", "remote.origin.fetch", one)
         if goal.branch is not None:
-            self.run("config", f"branch.{goal.branch}.remote", "origin")
-            self.run("config", f"branch.{goal.branch}.merge", HEADS + goal.branch)
+            self.run("config", "--replace-all", f"branch.{goal.branch}.remote", "origin")
+            self.run("config", "--replace-all", f"branch.{goal.branch}.merge", HEADS + goal.branch)
 
     def fetch(self, mirror: Mirror, wish: Wish, goal: Goal) -> None:
         """What the mirror has now. Tags of one’s own stay; branches that the remote dropped go."""

@@ -95,15 +95,15 @@ def _place(checkout: Checkout, mirror: Mirror, module: Module) -> None:
         if folder.is_symlink():
             raise Failed(f"the submodule {cleaned(module.name)} isn’t taken: there is a link in its path")
     key = f"submodule.{module.name}"
-    checkout.run("config", f"{key}.url", str(mirror.path))
-    checkout.run("config", f"{key}.update", "checkout")
-    checkout.run("config", f"{key}.active", "true")
+    checkout.run("config", "--replace-all", f"{key}.url", str(mirror.path))
+    checkout.run("config", "--replace-all", f"{key}.update", "checkout")
+    checkout.run("config", "--replace-all", f"{key}.active", "true")
     try:
         checkout.run("submodule", "update", "--init", "--force", "--checkout", "--", module.path)
     finally:
-        checkout.run("config", f"{key}.url", module.url)
+        checkout.run("config", "--replace-all", f"{key}.url", module.url)
     inner = checkout.git_dir / "modules" / module.name
-    checkout.git.run("config", "remote.origin.url", module.url, at=inner)
+    checkout.git.run("config", "--replace-all", "remote.origin.url", module.url, at=inner)
 
 
 def need_lfs(git: Git) -> None:
@@ -146,7 +146,7 @@ def place_large_files(checkout: Checkout, mirror: Mirror) -> None:
     """Out of the mirror: the files of one store, by hard links where that can be."""
     _link_all(mirror.path / "lfs" / "objects", checkout.git_dir / "lfs" / "objects")
     for name, value in LFS_FILTERS.items():
-        checkout.run("config", name, value)
+        checkout.run("config", "--replace-all", name, value)
     checkout.git.reporter.say("checking out", "checking_out", "Checking out large files")
     checkout.run("lfs", "checkout")
 

@@ -92,8 +92,9 @@ def pull(work: Work) -> str:
 def status(work: Work) -> str:
     checkout = work.checkout
     _need_whole(work, checkout)
-    _look(work, checkout)
-    count, own = work.facts.get("dirty_count", 0), work.facts.get("unpushed_count", 0)
+    if not _look(work, checkout):
+        raise Failed("git can’t read this checkout: the log says why. Delete it, then clone it again")
+    count, own = work.facts["dirty_count"], work.facts["unpushed_count"]
     if not count and not own:
         return "Nothing is changed here."
     return f"{_count(count, 'file')} changed, {_count(own, 'commit')} not pushed."
@@ -115,12 +116,11 @@ def delete(work: Work) -> str:
 
 
 def _refuse_loss(work: Work, checkout: Checkout) -> None:
-    if not checkout.is_whole():
+    if not checkout.is_whole() or not _look(work, checkout):
         raise Failed(
-            "this isn’t a git checkout any more, so nobody can tell what would be lost: delete it with force",
+            "git can’t read this checkout any more, so nobody can tell what would be lost: delete it with force",
             refused="dirty",
         )
-    _look(work, checkout)
     for kind, words in (
         ("dirty", "changes that were never committed"),
         ("unpushed", "commits that were never pushed"),
@@ -175,18 +175,19 @@ def _add_extras(work: Work, checkout: Checkout, goal: Goal) -> None:
         extras.place_submodules(checkout, work.wish, work.source.other, work.wish.url)
 
 
-def _look(work: Work, checkout: Checkout) -> None:
-    """What is known is told, also of an operation that failed."""
-    work.facts["local_path"] = str(checkout.path)
-    work.facts["usable"] = checkout.is_whole()
-    if not work.facts["usable"]:
-        return
-    try:
-        work.facts.update(facts.gathered(checkout))
-    except GitFailed as error:
-        log(f"The state of the checkout can’t be read: {cleaned(error.text)}")
+def _look(work: Work, checkout: Checkout) -> bool:
+    """→ whether its state could be read. What is known is told, also of an operation that failed."""
+    work.facts |= {"local_path": str(checkout.path), "usable": checkout.is_whole()}
     if work.source.mirror.exists:
         work.facts["mirror_bytes"] = work.source.mirror.bytes_taken()
+    if not work.facts["usable"]:
+        return False
+    try:
+        work.facts |= facts.gathered(checkout)
+    except GitFailed as error:
+        log(f"The state of the checkout can’t be read: {cleaned(error.text)}")
+        return False
+    return True
 
 
 def _named(found: dict[str, str]) -> list[dict[str, str]]:

@@ -43,6 +43,7 @@ SETTINGS = [
     f"checkout.workers={max(2, min(8, 2 * (os.cpu_count() or 1)))}",
     "log.showSignature=false",
     "merge.verifySignatures=false",
+    "merge.autoStash=false",
     "commit.gpgSign=false",
     "safe.bareRepository=explicit",
     "filter.lfs.clean=",

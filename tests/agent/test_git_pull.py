@@ -224,8 +224,13 @@ def test_a_clean_checkout_is_deleted_with_folders_that_were_made_read_only(bench
 
 
 def test_what_is_no_checkout_any_more_is_deleted_with_force_only(bench: Bench) -> None:
+    assert bench.git("config", "--add", "remote.origin.url", "https://git.example/other") == ""
+    objects = bench.checkout / ".git" / "objects"
+    objects.rename(bench.checkout / ".git" / "moved")
+    objects.mkdir()
+    assert "can’t read this checkout" in bench.failed("status").message
+    assert bench.failed("delete").facts["refused"] == "dirty"
     (bench.checkout / ".git" / "HEAD").unlink()
-    failed = bench.failed("delete")
-    assert failed.facts["refused"] == "dirty"
+    assert bench.failed("delete").facts["refused"] == "dirty"
     bench.done("delete", force=True)
     assert not bench.checkout.exists()
