@@ -62,7 +62,7 @@ def forget(world: World, project_id: str) -> None:
 
 
 def git_worker(world: World, name: str = "lab-01", slots: int = 5, **said: Any) -> WorkerOf:
-    return world.worker(name, tools=[*TOOLS, GIT], slots=slots, **said)
+    return world.worker(name, **{"tools": [*TOOLS, GIT], "slots": slots, **said})
 
 
 def git_task(world: World, project_id: str, worker: WorkerOf, use: ProjectUse = "places", **wish: Any) -> str:

@@ -17,7 +17,7 @@ from tests.webapp.project_tasks import (
     project,
     project_task,
 )
-from tests.world import WorkerOf, World, at_once
+from tests.world import TOOLS, WorkerOf, World, at_once
 from webapp.database import release
 from webapp.live.bus import Waiter
 from webapp.tasks import dispatch, exchange, placements, queue
@@ -114,6 +114,21 @@ def test_an_idle_sync_with_a_task_that_is_kept_out_writes_nothing(
             assert offered(worker, [held["attempt_id"]]) == []
     assert passes == []
     assert {one.split()[0] for one in said} == {"SELECT", "WITH"}
+
+
+def test_nor_does_one_where_a_plan_that_only_reads_finds_no_place_before_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = git_worker(world, tools=[*TOOLS, {**TOOLS[1], "name": "a-plan", "slot_class": "plan"}])
+    project_id = project(world)
+    checkout(world, project_id, worker)
+    a_plan = {"tool": "a-plan", "input": {}, "project_id": project_id, "project_reads_only": True}
+    held = world.running_task(worker, **a_plan)
+    world.queued_task(**a_plan)
+    project_task(world, project_id)
+    project_task(world, project_id, reads_only=True)
+    monkeypatch.setattr(exchange, "_write", lambda *_: pytest.fail("it wrote"))
+    assert offered(worker, [held["attempt_id"]]) == []
 
 
 def test_a_queue_without_projects_asks_nothing_about_them(world: World) -> None:

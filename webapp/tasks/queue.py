@@ -54,11 +54,11 @@ def could_claim(asker: Caller | Offered, placement_ids: Sequence[str], room: Roo
     """
     for project_id in _contested(placement_ids, room):
         line = [each for each in placement_ids if placements.wanted(each).project_id == project_id]
-        first = next(
-            iter(_in_order(best for each in line for best in _best_of(each, 1, asker, to_claim=False))), None
-        )
-        if first is not None:
-            room.occupied.heed(placements.wanted(first.placement_id))
+        for best in _in_order(best for each in line for best in _best_of(each, 1, asker, to_claim=False)):
+            wanted = placements.wanted(best.placement_id)
+            if room.admits(wanted):
+                break
+            room.occupied.heed(wanted)
     return has_candidates([each for each in placement_ids if room.admits(placements.wanted(each))], asker)
 
 

@@ -192,9 +192,8 @@ class Offered:
     broken_tools: Mapping[str, str] = field(default_factory=dict)
     has_refused: bool = False  # some tasks, one by one, whatever they ask for
     checkouts: frozenset[str] = frozenset()  # ids of the projects that it has, ready for tasks
-    occupied: Occupied = field(
-        default_factory=Occupied
-    )  # of these, as it was when the worker began to wait for work
+    # Of these, as it was when the worker began to wait for work.
+    occupied: Occupied = field(default_factory=Occupied)
 
 
 @dataclass
