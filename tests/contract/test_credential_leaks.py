@@ -134,6 +134,7 @@ def test_a_token_is_in_the_attempts_private_files_while_git_fetches_and_nowhere_
     nobody_knows(project, begun["task_id"], secrets)
 
 
+@pytest.mark.slow
 def test_a_token_is_nowhere_after_a_clone_that_failed_was_cancelled_or_pulled(
     spied: Spied, http_remote: HttpRemote
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_token_is_nowhere_after_a_clone_that_failed_was_cancelled_or_pulled(
     nobody_knows(project, project.pull()["id"], secrets)
 
 
+@pytest.mark.slow
 def test_an_ssh_key_is_nowhere_afterwards(spied: Spied, ssh_remote: SshRemote) -> None:
     secrets = key_forms(ssh_remote.private_key)
     repository = ssh_remote.filled()
@@ -186,6 +188,7 @@ def test_git_is_told_of_the_credential_only_while_it_fetches_into_the_mirror(
         assert not (is_in_a_checkout and call in asking), call
 
 
+@pytest.mark.slow
 def test_git_sees_nothing_of_the_agents_environment_or_of_the_machines_configuration(
     spied: Spied, http_remote: HttpRemote
 ) -> None:
@@ -201,6 +204,7 @@ def test_git_sees_nothing_of_the_agents_environment_or_of_the_machines_configura
         assert f"HOME={Path.home()}\n" not in call
 
 
+@pytest.mark.slow
 def test_what_a_task_left_around_git_sends_the_credential_nowhere_else(
     spied: Spied, http_remote: HttpRemote, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_large_files_are_not_asked_for_unless_wanted(
     assert not [one for one in http_remote.seen if "lfs" in one.path]
 
 
+@pytest.mark.slow
 def test_submodules_are_not_asked_for_unless_wanted(
     garage: Garage, http_remote: HttpRemote, mark: Path, outside: Path
 ) -> None:
@@ -236,6 +237,7 @@ def test_its_words_are_taken_for_words(garage: Garage, http_remote: HttpRemote) 
     assert project.delete()["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_a_default_branch_that_is_an_option_is_refused_by_name(
     garage: Garage, http_remote: HttpRemote, mark: Path
 ) -> None:

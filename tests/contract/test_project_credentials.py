@@ -29,6 +29,7 @@ def test_a_token_opens_a_remote_over_http(garage: Garage, closed_remote: HttpRem
     assert project.checkout["commit"] == repository.head()
 
 
+@pytest.mark.slow
 def test_a_credential_that_is_typed_in_with_the_project_is_its_own(
     garage: Garage, closed_remote: HttpRemote
 ) -> None:
@@ -45,6 +46,7 @@ def test_a_credential_that_is_typed_in_with_the_project_is_its_own(
     assert other.status_code == 422, other.text
 
 
+@pytest.mark.slow
 def test_without_a_credential_it_says_that_one_is_needed(garage: Garage, closed_remote: HttpRemote) -> None:
     _, task = garage.refused(closed_remote.url(closed_remote.filled()))
     assert "credential" in words_of(task)
@@ -63,6 +65,7 @@ def test_a_wrong_password_says_so_and_the_right_one_goes_on(
     assert project.again()["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_branches_of_a_closed_remote_are_asked_with_what_was_typed(
     garage: Garage, closed_remote: HttpRemote
 ) -> None:
@@ -103,6 +106,7 @@ def test_an_ssh_key_opens_a_remote_and_its_host_is_pinned_and_shown(
     assert {command.split()[0] for command in ssh_remote.commands} == {"git-upload-pack"}
 
 
+@pytest.mark.slow
 def test_a_key_that_was_made_here_opens_what_knows_its_public_part(
     garage: Garage, ssh_remote: SshRemote
 ) -> None:
@@ -112,6 +116,7 @@ def test_a_key_that_was_made_here_opens_what_knows_its_public_part(
     garage.cloned(ssh_remote.url(ssh_remote.filled()), credential_id=made["id"])
 
 
+@pytest.mark.slow
 def test_a_key_that_the_remote_does_not_know_says_so(
     garage: Garage, ssh_remote: SshRemote, tmp_path: Path
 ) -> None:
@@ -122,6 +127,7 @@ def test_a_key_that_the_remote_does_not_know_says_so(
     assert ssh_remote.commands == []
 
 
+@pytest.mark.slow
 def test_without_a_key_nobody_elses_is_tried(garage: Garage, ssh_remote: SshRemote, tmp_path: Path) -> None:
     """What lies in the home of whom the agent runs as isn't for everybody who may submit a task."""
     _, task = garage.refused(ssh_remote.url(ssh_remote.filled()))
@@ -151,6 +157,7 @@ def test_a_host_with_another_key_is_refused_until_somebody_forgets_the_old_one(
     assert project.checkout["commit"] == repository.head()
 
 
+@pytest.mark.slow
 def test_the_same_host_is_held_to_its_key_for_every_project(garage: Garage, ssh_remote: SshRemote) -> None:
     key = garage.ssh_key(f"127.0.0.1:{ssh_remote.port}", ssh_remote.private_key)
     garage.cloned(ssh_remote.url(ssh_remote.filled("one")), credential_id=key)

@@ -39,6 +39,7 @@ def test_a_repository_is_placed_on_a_worker(garage: Garage, http_remote: HttpRem
     assert project.git("remote", "get-url", "origin") == http_remote.url(repository)
 
 
+@pytest.mark.slow
 def test_its_task_says_how_far_git_is(garage: Garage, http_remote: HttpRemote) -> None:
     repository = http_remote.make()
     repository.commit({f"{number}.bin": os.urandom(1000) for number in range(300)})
@@ -53,6 +54,7 @@ def test_its_task_says_how_far_git_is(garage: Garage, http_remote: HttpRemote) -
     assert {event["project_id"] for event in events} == {begun["project_id"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["branch", "tag", "commit"])
 def test_a_branch_a_tag_or_a_commit_is_checked_out(
     garage: Garage, http_remote: HttpRemote, kind: str
@@ -66,6 +68,7 @@ def test_a_branch_a_tag_or_a_commit_is_checked_out(
     assert project.checkout["branch"] == ("topic/two" if kind == "branch" else None)
 
 
+@pytest.mark.slow
 def test_a_ref_that_the_remote_does_not_have_is_named(garage: Garage, http_remote: HttpRemote) -> None:
     url = http_remote.url(http_remote.filled())
     for wish in ({"branch": "nowhere"}, {"tag": "v9"}, {"commit": "f" * 40}):
@@ -73,6 +76,7 @@ def test_a_ref_that_the_remote_does_not_have_is_named(garage: Garage, http_remot
         assert next(iter(wish.values()))[:7] in words_of(task)
 
 
+@pytest.mark.slow
 def test_only_as_much_history_as_is_wanted_is_in_the_checkout(
     garage: Garage, http_remote: HttpRemote
 ) -> None:
@@ -94,6 +98,7 @@ def test_the_second_clone_needs_no_remote(garage: Garage, http_remote: HttpRemot
     assert "away" in task["summary"] or "reach" in task["summary"], task["summary"]
 
 
+@pytest.mark.slow
 def test_a_remote_that_is_away_fails_the_first_clone_and_it_can_be_said_again(
     garage: Garage, http_remote: HttpRemote
 ) -> None:
@@ -105,6 +110,7 @@ def test_a_remote_that_is_away_fails_the_first_clone_and_it_can_be_said_again(
     assert project.checkout["status"] == "active"
 
 
+@pytest.mark.slow
 def test_a_transfer_that_breaks_off_leaves_nothing_half_done(garage: Garage, http_remote: HttpRemote) -> None:
     repository = http_remote.make()
     repository.commit({f"{number}.bin": bytes([number]) * 9000 for number in range(200)})
@@ -126,6 +132,7 @@ def test_a_pull_brings_what_is_new(garage: Garage, http_remote: HttpRemote) -> N
     assert (project.checkout["commit"], project.checkout["subject"]) == (repository.head(), "News")
 
 
+@pytest.mark.slow
 def test_a_status_says_what_differs(garage: Garage, http_remote: HttpRemote) -> None:
     repository = http_remote.filled()
     project = garage.cloned(http_remote.url(repository))
@@ -140,6 +147,7 @@ def test_a_status_says_what_differs(garage: Garage, http_remote: HttpRemote) -> 
     assert found["status"] == "active"
 
 
+@pytest.mark.slow
 def test_a_pull_over_changes_says_what_to_do_and_changes_nothing(
     garage: Garage, http_remote: HttpRemote
 ) -> None:
@@ -154,6 +162,7 @@ def test_a_pull_over_changes_says_what_to_do_and_changes_nothing(
     assert project.checkout["error"]
 
 
+@pytest.mark.slow
 def test_a_clean_checkout_follows_a_force_push(garage: Garage, http_remote: HttpRemote) -> None:
     repository = http_remote.filled()
     project = garage.cloned(http_remote.url(repository))
@@ -177,6 +186,7 @@ def test_a_delete_asks_first_where_something_would_be_lost(garage: Garage, http_
     garage.leaves_nothing_half_done()
 
 
+@pytest.mark.slow
 def test_commits_that_nobody_else_has_stop_a_delete_too(garage: Garage, http_remote: HttpRemote) -> None:
     project = garage.cloned(http_remote.url(http_remote.filled()))
     project.git("-c", "commit.gpgsign=false", "commit", "--quiet", "--allow-empty", "-m", "Only here")
@@ -185,6 +195,7 @@ def test_commits_that_nobody_else_has_stop_a_delete_too(garage: Garage, http_rem
     assert project.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_clean_one_is_deleted_at_once(garage: Garage, http_remote: HttpRemote) -> None:
     project = garage.cloned(http_remote.url(http_remote.filled()))
     place = project.lies_at()
@@ -218,6 +229,7 @@ def test_two_tasks_that_write_wait_for_each_other(garage: Garage, http_remote: H
         assert garage.stack.ended(pull.json()["task_ids"][0])["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_tasks_that_only_read_run_side_by_side(garage: Garage, http_remote: HttpRemote) -> None:
     project = garage.cloned(http_remote.url(http_remote.filled()))
     place = garage.storage.parent
