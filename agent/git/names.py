@@ -85,6 +85,14 @@ def check_ref(ref: str) -> None:
         raise BadName("this is no name for a branch or a tag")
 
 
+def is_ref(name: str) -> bool:
+    try:
+        check_ref(name)
+    except BadName:
+        return False
+    return True
+
+
 def check_commit(ref: str) -> None:
     """Raises BadName."""
     if not COMMIT.fullmatch(ref):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from agent.git.failures import GitFailed
 from agent.git.mirror import Mirror
-from agent.git.names import COMMIT, scheme_of
+from agent.git.names import COMMIT, is_ref, scheme_of
 from agent.git.progress import log
 from agent.git.runs import Git, decoded
 
@@ -53,7 +53,8 @@ def look(git: Git, url: str, variables: Mapping[str, str], schemes: Sequence[str
 
 
 def parsed(text: str) -> Refs:
-    """Of `ls-remote --symref`. Names that aren’t branches or tags (pull requests, notes) are left out."""
+    """Of `ls-remote --symref`. Names that aren’t branches or tags (pull requests, notes) are left out, and those that nobody
+    could ask for."""
     heads: dict[str, str] = {}
     tags: dict[str, str] = {}
     default, digits = None, 40
@@ -63,10 +64,10 @@ def parsed(text: str) -> Refs:
             default = value.removeprefix(f"ref: {HEADS}")
         elif not COMMIT.fullmatch(value):
             continue
-        elif name.startswith(HEADS):
-            heads[name.removeprefix(HEADS)] = value
-        elif name.startswith(TAGS):
-            tags[name.removeprefix(TAGS).removesuffix("^{}")] = value
+        elif name.startswith(HEADS) and is_ref(short := name.removeprefix(HEADS)):
+            heads[short] = value
+        elif name.startswith(TAGS) and is_ref(short := name.removeprefix(TAGS).removesuffix("^{}")):
+            tags[short] = value
         digits = len(value) if COMMIT.fullmatch(value) else digits
     return Refs(heads, tags, default if default in heads else None, digits)
 

@@ -11,7 +11,7 @@ from agent.git import access, extras, goal, remote, upkeep
 from agent.git.failures import Failed, GitFailed
 from agent.git.goal import Goal
 from agent.git.mirror import Mirror, keep_within
-from agent.git.names import host_of
+from agent.git.names import host_of, is_ref
 from agent.git.progress import log
 from agent.git.remote import HEADS, TAGS, Fetch, Refs
 from agent.git.runs import Git
@@ -99,7 +99,8 @@ class Source:
         tags = {name.removeprefix(TAGS): one for name, one in refs.items() if name.startswith(TAGS)}
         default = self.mirror.default_branch()
         found = goal.of(self._wish, Refs(heads, tags, default if default in heads else None))
-        if found.commit and not self.mirror.has(found.commit):
+        is_part = note.depth is not None and note.depth < (self._wish.depth or 2**31)
+        if is_part or (found.commit and not self.mirror.has(found.commit)):
             raise error
         self.is_away = True
         log(f"{self._wish.host} can’t be reached: using what this worker fetched {age} ago.")
@@ -129,7 +130,8 @@ class Source:
         if names:
             return all(name in known and known[name] == there.get(name) for name in names)
         ours = (HEADS, TAGS)[: 1 if self._wish.depth else 2]
-        if {name: one for name, one in known.items() if name.startswith(ours)} != there:
+        same = {name: one for name, one in known.items() if name.startswith(ours)}
+        if {name: one for name, one in same.items() if is_ref(name.split("/", 2)[2])} != there:
             return False
         note.fetched_at = time.time()
         mirror.write(note)

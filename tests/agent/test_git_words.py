@@ -192,6 +192,10 @@ def test_a_remotes_list_is_read_with_tags_that_lead_to_commits() -> None:
     text = f"ref: refs/heads/main\tHEAD\n{one}\tHEAD\n{one}\trefs/heads/main\n{two}\trefs/pull/1/head\n"
     refs = parsed(text + f"{two}\trefs/tags/v1\n{one}\trefs/tags/v1^{{}}\nnonsense\n")
     assert (refs.heads, refs.tags, refs.default) == ({"main": one}, {"v1": one}, "main")
+    for name in ("-x", "HEAD", "a b", "a..b", "../x", "a\x1b"):
+        text = f"ref: refs/heads/{name}\tHEAD\n{one}\trefs/heads/{name}\n{one}\trefs/tags/{name}\n"
+        assert parsed(text).is_empty
+        assert parsed(text).default is None
     assert parsed(f"ref: refs/heads/gone\tHEAD\n{one}\trefs/heads/main\n").default is None
 
 
