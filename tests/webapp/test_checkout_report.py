@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.projects import COMMIT, FACTS, begin, checkout, clone, cloned, finish, git_worker, tell
+from tests.projects import (
+    COMMIT,
+    FACTS,
+    begin,
+    checkout,
+    clone,
+    cloned,
+    delete,
+    finish,
+    git_worker,
+    is_gone,
+    tell,
+)
 from tests.world import World, later, problem
 
 
@@ -54,6 +66,17 @@ def test_a_task_of_an_older_operation_changes_nothing_of_a_newer_ones_checkout(w
     worker.report(old)
     now = checkout(world, project_id)
     assert (now["status"], now["task_id"], now["commit"]) == ("syncing", new["task_id"], None)
+
+
+def test_what_is_gone_cant_be_talked_back(world: World) -> None:
+    worker = git_worker(world)
+    project_id = cloned(world, worker)
+    delete(world, project_id)
+    offer = begin(worker)
+    for success in (True, False, True):
+        assert tell(worker, project_id, offer, success=success).json == {"status": "deleting"}
+    worker.report(offer, "failed", failure_class="exit_code")
+    assert is_gone(world, project_id)
 
 
 def test_text_from_git_is_one_line_bounded_and_harmless(world: World) -> None:

@@ -69,9 +69,11 @@ def _store(checkout: Checkout, operation: Operation, said: CheckoutReport) -> No
         checkout.size_bytes = said.size
     if "commits" in said.model_fields_set:
         checkout.commits = [_as_stored(commit) for commit in said.commits]
+    if _FACTS & said.model_fields_set:
+        checkout.looked_at = clock.now()
     if said.success:
-        _succeed(checkout, operation, said)
-    else:
+        _succeed(checkout, operation)
+    elif checkout.ends_as != "gone":  # it has said that the files are gone, and can't take that back
         _fail(checkout, operation, said)
 
 
@@ -79,15 +81,13 @@ def _as_stored(commit: CommitSeen) -> dict[str, Any]:
     return {**commit.model_dump(), "committed_at": clock.wire(commit.committed_at)}
 
 
-def _succeed(checkout: Checkout, operation: Operation, said: CheckoutReport) -> None:
+def _succeed(checkout: Checkout, operation: Operation) -> None:
     if operation == "delete":
         checkout.status, checkout.ends_as = "deleting", "gone"
         return
-    checkout.looked_at = clock.now()
     if operation != "status":
-        checkout.synced_at = checkout.looked_at
-        checkout.error = None
-    if checkout.status != "active":
+        checkout.synced_at = clock.now()
+    if operation != "status" or checkout.status != "active":
         checkout.error = None
     checkout.status, checkout.ends_as = "active", None
 

@@ -5,6 +5,7 @@ Every statement names the task: one of an older operation changes nothing of a c
 
 from sqlalchemy import select, update
 
+from webapp.api.body import cleaned
 from webapp.database import run, table_of
 from webapp.extensions import db
 from webapp.projects import access, removal
@@ -35,7 +36,7 @@ def ended(task_id: str) -> None:
     if checkout.status == "deleting":
         removal.keep(checkout.project_id)
     checkout.status, checkout.ends_as = checkout.ends_as, None
-    checkout.error = _words(db.session.get_one(Task, task_id, populate_existing=True))[:ERROR_LONGEST]
+    checkout.error = cleaned(_words(db.session.get_one(Task, task_id, populate_existing=True)), ERROR_LONGEST)
     db.session.flush()
     tell(project_of(checkout))
 
