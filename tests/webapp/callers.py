@@ -11,14 +11,22 @@ from typing import Any
 
 from sqlalchemy import select
 
+from tests.projects import FACTS, GIT, git_worker, tell
 from tests.world import WorkerOf, World
+from webapp.database import new_id
 from webapp.extensions import db
-from webapp.tasks.models import Attempt
+from webapp.projects.models import Checkout
+from webapp.tasks.models import Attempt, Task
+from webapp.tasks.rules import ACTIVE
 from webapp.workers.models import Worker
 
 # Most calls are made to make sense, the others stay as they were made up.
 SENSE = 0.85
+# Projects take a dozen calls to make: now and then is enough for each call to be let in.
+RENEWED = 0.1
 BEGUN = b"begun\n"
+HOST = "git.example"
+HOST_KEY = f"{HOST} ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEJOlL8aC7wXBmZbbLtBHzDUhL9FjrP1mwLi7ZzYtbJG"
 
 
 class Living:
@@ -37,9 +45,38 @@ class Living:
         self.worker, self.offer = self._running()
         self.stranger = self.world.registered("stranger")
         self.join_key_id = self.world.join_token()[4:12]
+        self.renew_projects()
+
+    def renew_projects(self) -> None:
+        """A project that the worker has, with all that hangs on one; another that it clones; a worker without any."""
+        self.spare = git_worker(self.world, "spare")
+        self.project_id, offer = self._cloning()
+        said = tell(self.worker, self.project_id, offer, **FACTS, host_keys=[HOST_KEY])
+        assert said.status_code == 200, said.json
+        assert self.worker.report(offer).status_code == 200
+        self.cloning_id, self.clone_offer = self._cloning()
+        made = self._made("/credentials", name=new_id(), kind="token", host=HOST, token="t-0123")
+        self.credential_id = str(made["id"])
+        self.webhook = self._made(f"/projects/{self.project_id}/webhooks")
+
+    def _made(self, path: str, **body: Any) -> dict[str, Any]:
+        answer = self.world.api("admin", "POST", path, json=body)
+        assert answer.status_code == 201, answer.json
+        return dict(answer.json)
+
+    def _cloning(self) -> tuple[str, dict[str, Any]]:
+        """A project that is being cloned onto the worker, and the offer of that."""
+        wish = {"name": new_id(), "git_url": f"git@{HOST}:team/app.git", "worker_id": self.worker.id}
+        placed = self.world.api("admin", "POST", "/projects/clone", json=wish)
+        assert placed.status_code == 202, placed.json
+        offers = self.worker.sync(held=[self.offer["attempt_id"]], slots=1000).json["offers"]
+        offer = next(offer for offer in offers if offer["task_id"] == placed.json["task_id"])
+        held = [self.offer["attempt_id"], offer["attempt_id"]]
+        assert self.worker.sync(held=held, accepting=False).status_code == 200
+        return str(placed.json["project_id"]), offer
 
     def _running(self) -> tuple[WorkerOf, dict[str, Any]]:
-        worker = self.world.worker("lab", tools=["own"])
+        worker = self.world.worker("lab", tools=["own", GIT])
         wish = {"tool": "own", "input": {}, "worker_id": worker.id, "max_retries": 0}
         lock = f"of-{worker.id}"  # one that no call has made up, or its holder would keep this task waiting
         task_id = self.world.queued_task(**wish, locks=[lock])
@@ -58,6 +95,8 @@ class Living:
         """Put keys, ids and matching values into a case of schemathesis, in place."""
         if not self._is_usable():
             self.renew()
+        if "/projects/" in case.path and self.chance.random() < RENEWED and not self._has_projects():
+            self.renew_projects()
         kinds = [name for each in case.operation.definition.raw["security"] for name in each]
         kind = self.chance.choice(kinds) if kinds else ""
         case.headers.update(self._credential(kind))
@@ -67,6 +106,7 @@ class Living:
         self._replace(case.query, {"attempt_id": self.offer["attempt_id"], "attempt": "1", "offset": "2"})
         if isinstance(case.body, dict):
             self._inform_body(case.body)
+            self._inform_of_projects(case.path, case.body)
         elif case.media_type == "application/octet-stream" and self._is_sensible():
             self._inform_bytes(case)
 
@@ -81,6 +121,17 @@ class Living:
         with self.world.app.app_context(), db.engine.connect() as connection:
             found = [connection.scalar(query) for query in (mine, held, strange)]
         return found[0] == "approved" and None not in found
+
+    def _has_projects(self) -> bool:
+        """Whether no call has deleted the project, or works on it, and the clone still runs."""
+        its = (Checkout.project_id == self.project_id, Checkout.status == "active")
+        idle = select(Checkout.id).outerjoin(Task, (Task.id == Checkout.task_id) & Task.status.in_(ACTIVE))
+        runs = select(Attempt.id).where(
+            Attempt.id == self.clone_offer["attempt_id"], Attempt.ended_at.is_(None)
+        )
+        with self.world.app.app_context(), db.engine.connect() as connection:
+            found = [connection.scalar(query) for query in (idle.where(*its, Task.id.is_(None)), runs)]
+        return None not in found
 
     def _credential(self, kind: str) -> dict[str, str]:
         if kind == "workerKey":
@@ -97,6 +148,9 @@ class Living:
             "task_id": [running] if mine else [running, running, self.ended],
             "name": [f"of-{self.worker.id}"],
             "key_id": [self.join_key_id],
+            "project_id": [self.cloning_id] if mine else [self.project_id],
+            "credential_id": [self.credential_id],
+            "webhook_id": [self.webhook["id"]],
         }
         return str(self.chance.choice(known[name]))
 
@@ -124,6 +178,21 @@ class Living:
         if isinstance(body.get("content"), str):
             checksum = hashlib.sha256(body["content"].encode(errors="replace")).hexdigest()
             self._replace(body, {"checksum": checksum})
+
+    def _inform_of_projects(self, path: str, body: dict[str, Any]) -> None:
+        known = {
+            "git_url": f"https://{HOST}/{new_id()}.git",
+            "name": new_id(),
+            "host": HOST,
+            "branch": "main",
+            "worker_id": (self.spare if path.endswith("/clone") else self.worker).id,
+            "attempt_id": self.clone_offer["attempt_id"],
+            **dict.fromkeys(
+                ("credential_id", "credential", "tag", "commit", "project_id", "private_key"), None
+            ),
+        }
+        if path.startswith(("/projects", "/credentials")):
+            self._replace(body, known)
 
     def _report(self) -> dict[str, Any]:
         ids = {"task_id": self.offer["task_id"], "attempt_id": self.offer["attempt_id"]}

@@ -94,7 +94,12 @@ def test_security_follows_from_the_guards(world: World, document: dict[str, Any]
     assert said["POST /workers/{worker_id}/sync"] == [{"workerKey": []}]
     assert said["GET /agents/{agent_id}/cc-status"] == [{"token": []}, {"workerKey": []}]
     public = {name for name, security in said.items() if security == []}
-    assert public == {"POST /workers/register", "GET /openapi.json", "GET /agents/release"}
+    assert public == {
+        "POST /workers/register",
+        "GET /openapi.json",
+        "GET /agents/release",
+        "POST /hooks/{webhook_id}",
+    }
 
 
 def test_errors_are_problem_documents(world: World, document: dict[str, Any]) -> None:

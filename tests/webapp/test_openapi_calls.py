@@ -98,7 +98,8 @@ def informed(living: Living) -> Iterator[None]:
 def call_everything(new_world: Callable[..., World], examples: int) -> Calls:
     """In this process, with nothing that limits how often."""
     many = 10**6
-    world = new_world(requests_per_minute=many, stranger_requests_per_minute=many, pending_workers=many)
+    limits = {"requests_per_minute": many, "stranger_requests_per_minute": many, "pending_workers": many}
+    world = new_world(**limits, offline_after_s=3600)
     document = world.app.test_client().get("/api/v1/openapi.json").get_json()
     schema = schemathesis.openapi.from_dict(closed(document), config=config(examples))
     schema.app = world.app

@@ -4,6 +4,7 @@ a living app, and its answer held against the document."""
 from __future__ import annotations
 
 import argparse
+import hmac
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from jsonschema import Draft202012Validator
 
 from tests.webapp.callers import Living
 from tests.webapp.test_openapi_calls import closed
-from tests.world import World
+from tests.world import WorkerOf, World
 from webapp.api import openapi, reference
 
 pytestmark = pytest.mark.parametrize("new_settings", ["sqlite"], indirect=True)
@@ -26,6 +27,9 @@ ORIGIN = "https://gsw.example"
 # Which of the living an operation is about, where it isn't the worker that runs a task, or that task.
 ABOUT_THE_STRANGER = {"workers_api_approve", "workers_api_remove"}
 ABOUT_AN_ENDED_TASK = {"tasks_api_retry"}
+ABOUT_THE_SPARE = {"projects_api_place"}
+ABOUT_THE_CLONE = {"projects_agent_api_status"}
+SHOWN_ONCE = {"api_key", "token", "secret"}
 
 
 class Curl(argparse.ArgumentParser):
@@ -70,12 +74,22 @@ def variables(living: Living, operation_id: str) -> dict[str, str]:
     return {
         "GSW_TOKEN": living.tokens["admin"],
         "GSW_WORKER_KEY": living.worker.key,
-        "WORKER_ID": (living.stranger if operation_id in ABOUT_THE_STRANGER else living.worker).id,
+        "WORKER_ID": _worker(living, operation_id).id,
         "TASK_ID": living.ended if operation_id in ABOUT_AN_ENDED_TASK else living.offer["task_id"],
-        "ATTEMPT_ID": living.offer["attempt_id"],
+        "ATTEMPT_ID": (living.clone_offer if operation_id in ABOUT_THE_CLONE else living.offer)["attempt_id"],
+        "PROJECT_ID": living.cloning_id if operation_id in ABOUT_THE_CLONE else living.project_id,
+        "CREDENTIAL_ID": living.credential_id,
+        "WEBHOOK_ID": living.webhook["id"],
+        "SIGNATURE": hmac.new(living.webhook["secret"].encode(), b"", "sha256").hexdigest(),
         "NAME": f"of-{living.worker.id}",
         "KEY_ID": living.join_key_id,
     }
+
+
+def _worker(living: Living, operation_id: str) -> WorkerOf:
+    if operation_id in ABOUT_THE_STRANGER:
+        return living.stranger
+    return living.spare if operation_id in ABOUT_THE_SPARE else living.worker
 
 
 @pytest.fixture
@@ -163,8 +177,8 @@ def test_a_key_makes_sense_only_where_something_is_made(world: World, document: 
         members = (
             set(re.findall(r'"(\w+)":', json.dumps(_shape(document, said)))) if "$ref" in named else set()
         )
-        if status == 201 or members & {"api_key", "token"}:
-            assert repeats[label] == ("never" if members & {"api_key", "token"} else "once"), label
+        if status == 201 or members & SHOWN_ONCE:
+            assert repeats[label] == ("never" if members & SHOWN_ONCE else "once"), label
         takes_key = any(each["name"] == "Idempotency-Key" for each in operation.get("parameters", []))
         assert takes_key is (repeats[label] == "once"), label
 
