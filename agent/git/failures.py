@@ -146,6 +146,8 @@ class GitFailed(Exception):
                 return words.format(url=url, host=host, said=said)
         if AWAY.search(self.text):
             return f"{host} can’t be reached from this worker, or went away in the middle ({said}). Try again later"
+        if "invalid index-pack output" in self.text:  # it was killed, or may write no more
+            return "git couldn’t store what it fetched. Look at the worker’s disk, memory and limits, then try again"
         if self.code < 0:
             return f"git was killed (signal {-self.code}) while it worked. Try again"
         return said or f"git ended with exit code {self.code}"
