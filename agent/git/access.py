@@ -11,12 +11,13 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from agent.git import names
+from agent.git.runs import CALL
 from agent.git.wish import Credential
 
 # Those that take a token as a password take any name with it.
 ANY_USER = "x-access-token"
 MAX_KNOWN_HOSTS = 64 * 1024
-# Of one process: name and password, and once more.
+# In one call of git: name and password, and once more.
 MOST_ANSWERS = 4
 _MARKS = ("'", '"')  # of git, and of git-lfs
 
@@ -95,7 +96,7 @@ def _askpass(folder: Path, credential: Credential, url: str) -> str:
     """A program that git asks. It knows the questions about this host word by word, and no other: a submodule or a
     repository’s own settings may have git ask for another host, with a name that makes it look like this one.
 
-    One process gets few answers: git-lfs would ask for ever where they open nothing."""
+    One call of git gets few answers: git-lfs would ask for ever where they open nothing."""
     user = credential.username or ANY_USER
     _write(folder / "user", user)
     _write(folder / "secret", credential.secret)
@@ -103,8 +104,8 @@ def _askpass(folder: Path, credential: Credential, url: str) -> str:
     for_user, for_secret = (_either(questions) for questions in _questions(url, user))
     script = f"""#!/bin/sh
 cd {shlex.quote(str(folder))} || exit 1
-printf . >>"asked.$PPID"
-[ "$(wc -c <"asked.$PPID")" -le {MOST_ANSWERS} ] || exit 1
+printf . >>"asked.${CALL}"
+[ "$(wc -c <"asked.${CALL}")" -le {MOST_ANSWERS} ] || exit 1
 case "$1" in
     {for_user}) exec cat user ;;
     {for_secret}) exec cat secret ;;

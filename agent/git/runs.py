@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import selectors
 import shutil
@@ -56,6 +57,8 @@ OF_THE_MACHINE = (
     *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
+# Which of our calls of git a program belongs to.
+CALL = "GARAGESWARM_GIT_CALL"
 # A task’s own, which orphans of it are found by.
 _OF_THE_TASK = "GARAGESWARM_"
 
@@ -72,6 +75,7 @@ class Git:
         self._look = look
         self._search = search
         self._home = home
+        self._calls = itertools.count(1)
         self._stop = threading.Event()
         self.held: list[int] = []  # locks, which hold for as long as one of git’s programs still runs
 
@@ -146,6 +150,7 @@ class Git:
             **own,
             "PATH": self._search,
             "HOME": str(self._home),
+            CALL: str(next(self._calls)),
             # Were there a repository in a folder above, git would go by its settings.
             "GIT_CEILING_DIRECTORIES": str(self._home.parent),
             "LC_ALL": "C.UTF-8",

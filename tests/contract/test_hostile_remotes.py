@@ -325,6 +325,18 @@ def test_large_files_are_fetched_when_wanted_with_the_same_credential(
 
 
 @pytest.mark.slow
+def test_a_server_of_large_files_that_takes_no_password_is_not_asked_for_ever(
+    garage: Garage, http_remote: HttpRemote
+) -> None:
+    repository = http_remote.make()
+    repository.commit({"big.bin": http_remote.lfs(b"large"), ".gitattributes": LFS_ATTRIBUTES})
+    http_remote.ways.accounts, http_remote.ways.refuses_lfs = {"mira": PASSWORD}, True
+    token = garage.token(http_remote.host, PASSWORD)
+    garage.refused(http_remote.url(repository), credential_id=token, lfs=True)
+    assert len([one for one in http_remote.seen if "/info/lfs/" in one.path]) < 20
+
+
+@pytest.mark.slow
 def test_a_repository_that_sends_for_its_large_files_elsewhere_sends_no_credential_there(
     garage: Garage, http_remote: HttpRemote, tmp_path: Path
 ) -> None:

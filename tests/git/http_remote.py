@@ -48,6 +48,7 @@ class Ways:
     """How the answers go out. Set while it runs; counts from then on."""
 
     accounts: dict[str, str] = field(default_factory=dict)  # name: password; empty: nobody is asked
+    refuses_lfs: bool = False  # whatever the password
     redirects: dict[str, str] = field(default_factory=dict)  # the start of a path: where to
     cut_after: int | None = None  # bytes of a pack, then the connection is reset
     stall_after: int | None = None  # bytes of a pack, then nothing until `go_on` is set
@@ -206,6 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._backend(body)
 
     def _may_pass(self) -> bool:
+        if self.ways.refuses_lfs and "/info/lfs/" in self.path:
+            return False
         if not self.ways.accounts or self.path.startswith("/lfs/"):
             return True
         name, _, password = self._seen(0).credential.partition(":")
