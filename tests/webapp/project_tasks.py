@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import delete, update
 
+from tests.projects import GIT
 from tests.world import TOOLS, WorkerOf, World
 from webapp.auth.actor import Actor
 from webapp.database import new_id, release, transaction
@@ -17,8 +18,6 @@ from webapp.tasks.schemas import Submission
 from webapp.workers import identify
 from webapp.workers.schemas import SyncRequest
 from webapp.workers.sync import Answer, Terms
-
-GIT = {"name": TOOL, "version": 1, "title": "Git", "slot_class": "task", "schema": {"type": "object"}}
 
 
 def project(world: World, name: str = "app", organisation_id: str | None = None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.projects import FACTS, clone, tell
 from tests.webapp.project_tasks import (
     begun,
     checkout,
@@ -22,6 +23,7 @@ from webapp.database import release
 from webapp.live.bus import Waiter
 from webapp.tasks import dispatch, exchange, placements, queue
 from webapp.tasks.rules import Offered
+from webapp.workers import sync as long_poll
 from webapp.workers.sync import Parked, Terms
 
 
@@ -225,6 +227,23 @@ def test_who_waits_is_woken_when_its_clone_is_done(world: World, monkeypatch: py
     assert not is_woken_for_the_queue(world, waits)
     checkout(world, project_id, worker)
     assert is_woken_for_the_queue(world, waits)
+
+
+def test_what_waits_for_a_clone_begins_the_moment_that_has_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at the worker's next look: its call is answered at once."""
+    monkeypatch.setattr(long_poll, "FLOOR_S", 60.0)
+    worker = git_worker(world)
+    worker.sync()
+    project_id = clone(world, worker).json["project_id"]
+    cloning = begun(worker)
+    task_id = project_task(world, project_id)
+    waits = worker.wait([cloning["attempt_id"]])
+    assert tell(worker, project_id, cloning, **FACTS).status_code == 200
+    assert not waits.done()
+    worker.report(cloning)
+    assert [offer["task_id"] for offer in waits.result(10).json["offers"]] == [task_id]
 
 
 def test_a_new_task_wakes_who_has_its_project_and_nobody_else(
