@@ -13,7 +13,7 @@ from webapp.tasks.models import Attempt, Task
 from webapp.tasks.rules import Occupied, Offered, Wanted, mismatches
 
 # A checkout in one of these is there, or will be: only time, or a person, is missing.
-PLACED = ("active", "pending", "syncing", "error")
+PLACED = (*known_projects.COMING, "error")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ class KnownProject(NamedTuple):
     name: str  # {owner}_{name}: no other one in its organisation is called so
 
 
+# A checkout that is ready, or will be by itself. One that failed waits for a person.
+COMING = ("active", "pending", "syncing")
+
 # {project id: {worker id: the status of its checkout there}}. Only in an `active` one tasks can run.
 Places = Mapping[str, Mapping[str, str]]
 

@@ -12,7 +12,7 @@ from webapp.errors import Invalid
 from webapp.routing import IdConverter
 from webapp.tasks import forms, known_projects, placements, service
 from webapp.tasks.access import writable_task_for
-from webapp.tasks.known_projects import KnownProject, Places
+from webapp.tasks.known_projects import COMING, KnownProject, Places
 from webapp.tasks.pages import blueprint
 from webapp.tasks.rules import Offered, Wanted, mismatches
 from webapp.workers import listing as workers
@@ -139,4 +139,4 @@ def _fits(
 
 
 def _offered(row: workers.Shown, places: Places) -> Offered:
-    return placements.offered_by(row.worker, known_projects.ready_on(row.worker.id, places))
+    return placements.offered_by(row.worker, known_projects.ready_on(row.worker.id, places, COMING))

@@ -15,8 +15,6 @@ SHOWN = 3
 # What a queue asks for is looked at so far, and tasks are counted so far: a page must not take longer because it is long.
 MOST_PLACEMENTS = 200
 MOST_TASKS = 1000
-# A checkout that will be there by itself. One that failed waits for a person.
-_COMING = ("active", "pending", "syncing")
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def unplaced(organisation_id: str, workers: Sequence[Worker]) -> Unplaced:
     project_ids = {str(wanted.project_id) for wanted in placements.in_projects(wanted for _, wanted in asked)}
     places = known_projects.places_of(project_ids) if project_ids else {}
     offered = [
-        placements.offered_by(worker, known_projects.ready_on(worker.id, places, _COMING))
+        placements.offered_by(worker, known_projects.ready_on(worker.id, places, known_projects.COMING))
         for worker in workers
     ]
     stuck = [key for key, wanted in asked if all(mismatches(wanted, each) for each in offered)]

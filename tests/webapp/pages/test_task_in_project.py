@@ -60,13 +60,14 @@ def test_a_tick_without_a_project_says_nothing(world: World) -> None:
 
 
 def test_a_link_to_the_form_may_choose_it_and_it_says_who_has_it(world: World) -> None:
-    having = git_worker(world, "having")
-    git_worker(world, "without")
+    having, without, cloning = (git_worker(world, name) for name in ("having", "without", "cloning"))
     project_id = project(world)
     checkout(world, project_id, having)
+    checkout(world, project_id, without, "error")
+    checkout(world, project_id, cloning, "syncing")
     answer = world.browser("operator").get(f"/tasks/new?project={project_id}")
     assert chosen(answer.text) == project_id
-    assert "Where it could run 1 of 2" in text_of(answer)
+    assert "Where it could run 2 of 3" in text_of(answer)
     assert "without has no checkout of alice_app" in text_of(answer)
 
 
