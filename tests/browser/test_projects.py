@@ -67,11 +67,33 @@ def test_clone_progress_active_pull_and_delete(
     repository = http_remote.filled("garden")
     repository.commit({"big.bin": secrets.token_bytes(BIG)}, "A large file")
     page = new_visits(People(git_stack)).page("operator")
+    look_up_branches(page, http_remote.url(repository))
+    http_remote.ways.bytes_per_second = BIG // 4
+    page.get_by_role("button", name="Clone", exact=True).click()
+    watch_progress(page)
+    http_remote.ways.bytes_per_second = None
+    expect(head(page)).to_have_text("Active")
+    for words in ("A large file", "clean"):
+        expect(row(page)).to_contain_text(words)
+    expect(page.locator("#commits")).to_contain_text("Commit 1")
+    expect(page.locator("#project-tasks")).to_contain_text("clone operator-1_garden")
+    tasks.assert_not_reloaded(page)
+    usable(page)
+    repository.commit({"seeds.txt": "beans\n"}, "Beans by the fence")
+    row(page).get_by_role("button", name="Pull").click()
+    expect(row(page)).to_contain_text("Beans by the fence")
+    expect(head(page)).to_have_text("Active")
+    delete_what_was_changed(page, git_stack.folder / "agent-1" / "projects" / "operator-1_garden")
+    page.get_by_role("link", name="Delete…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete the project").click()
+    expect(page.locator("#project-rows")).to_contain_text("No projects yet")
 
-    # ---- the form, with the remote's branches
+
+def look_up_branches(page: Page, url: str) -> None:
+    """By the form, which is loaded once."""
     page.goto("/projects")
     page.get_by_role("link", name="Clone a repository").first.click()
-    fill_form(page, http_remote.url(repository))
+    fill_form(page, url)
     tasks.mark(page)
     page.get_by_role("button", name="Look up branches").click()
     expect(page.locator("#looked-up")).to_contain_text("has 2 branches and 1 tag")
@@ -80,36 +102,22 @@ def test_clone_progress_active_pull_and_delete(
     tasks.assert_not_reloaded(page)
     usable(page)
 
-    # ---- progress, then active, on a page that is loaded once
-    http_remote.ways.bytes_per_second = BIG // 4
-    page.get_by_role("button", name="Clone", exact=True).click()
+
+def watch_progress(page: Page) -> None:
     expect(page.locator("h1")).to_have_text("garden")
     tasks.mark(page)
     expect(head(page)).to_have_text("Syncing")
     expect(row(page).locator("progress[value]")).to_be_visible()
     expect(row(page)).to_contain_text(re.compile(r"receiving.*, \d+ %"))
     expect(page).to_have_title(re.compile(r"^Syncing \d+ %: garden"))
-    http_remote.ways.bytes_per_second = None
-    expect(head(page)).to_have_text("Active")
-    expect(row(page)).to_contain_text("A large file")
-    expect(row(page)).to_contain_text("clean")
-    expect(page.locator("#commits")).to_contain_text("Commit 1")
-    expect(page.locator("#project-tasks")).to_contain_text("clone operator-1_garden")
-    usable(page)
 
-    # ---- a push, and a pull
-    repository.commit({"seeds.txt": "beans\n"}, "Beans by the fence")
-    row(page).get_by_role("button", name="Pull").click()
-    tasks.mark(page)
-    expect(row(page)).to_contain_text("Beans by the fence")
-    expect(head(page)).to_have_text("Active")
 
-    # ---- a delete, which finds what exists nowhere else
-    folder = git_stack.folder / "agent-1" / "projects" / "operator-1_garden"
+def delete_what_was_changed(page: Page, folder: Path) -> None:
+    """The worker finds what exists nowhere else, so the question is asked twice."""
     (folder / "seeds.txt").write_text("beans, and peas\n")
     (folder / "<b hx-get=x>.txt").write_text("mine\n")
-    row(page).get_by_role("link", name="Delete on agent-1…").click()
     dialog = page.get_by_role("dialog")
+    row(page).get_by_role("link", name="Delete on agent-1…").click()
     expect(dialog).to_contain_text("looks first")
     dialog.get_by_role("button", name="Delete the files").click()
     tasks.mark(page)
@@ -124,11 +132,6 @@ def test_clone_progress_active_pull_and_delete(
     dialog.get_by_role("button", name="Delete anyway").click()
     expect(page.locator("#places")).to_contain_text("It is on no worker now")
     assert not folder.exists()
-
-    # ---- the project itself
-    page.get_by_role("link", name="Delete…").click()
-    dialog.get_by_role("button", name="Delete the project").click()
-    expect(page.locator("#project-rows")).to_contain_text("No projects yet")
 
 
 def test_a_worker_that_goes_away_is_said_at_once_and_its_checkout_forgotten(
