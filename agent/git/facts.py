@@ -105,7 +105,7 @@ def _apart(checkout: Checkout) -> tuple[int | None, int | None]:
 def _branches(checkout: Checkout) -> list[str]:
     form = "--format=%(refname)"
     said = checkout.ask("for-each-ref", f"--count={MOST_BRANCHES + 1}", form, ORIGIN) or ""
-    names = [line.removeprefix(ORIGIN) for line in said.splitlines()]
+    names = [line.removeprefix(ORIGIN) for line in said.split("\n") if line]
     return [cleaned(name, NAME_LENGTH) for name in names if name != "HEAD"][:MOST_BRANCHES]
 
 

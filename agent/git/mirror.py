@@ -148,7 +148,7 @@ class Mirror:
     def refs(self) -> dict[str, str]:
         """By full name. What a tag names is the commit, not the tag’s own object."""
         form = "--format=%(refname)%00%(objectname)%00%(*objectname)"
-        lines = self._git.text("for-each-ref", form, at=self.path).splitlines()
+        lines = self._git.text("for-each-ref", form, at=self.path).split("\n")
         found = (line.split("\0") for line in lines)
         return {one[0]: one[2] or one[1] for one in found if len(one) == 3}
 

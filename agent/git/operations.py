@@ -36,30 +36,29 @@ def clone(work: Work) -> str:
     checkout = _ready(work)
     if checkout.is_there:
         return _again(work, checkout)
-    with work.source.fresh("The clone failed") as goal:
-        made = _made(work, checkout, goal)
-    return f"Cloned {goal.what}, {room.size(work.facts.get('size', 0))}{made}."
+    goal = _made(work, checkout)
+    _look(work, checkout)
+    size = room.size(work.facts.get("size", 0))
+    before = ", from what this worker had fetched before: the remote can’t be reached"
+    return f"Cloned {goal.what}, {size}{before if work.source.is_away else ''}."
 
 
-def _made(work: Work, checkout: Checkout, goal: Goal) -> str:
+def _made(work: Work, checkout: Checkout) -> Goal:
     """Beside its place, and put there when it is whole."""
     beside = leftovers.partial(checkout.path, work.wish.attempt_id)
     partial = Checkout(work.git, beside, has_lfs=work.wish.lfs)
-    room.remove(partial.path)
+    room.remove(beside)
     try:
-        partial.create(work.source.mirror, work.wish, goal)
-        _add_extras(work, partial, goal)
-        partial.path.rename(checkout.path)
+        with work.source.fresh("The clone failed") as goal:
+            partial.create(work.source.mirror, work.wish, goal)
+            _add_large_files(work, partial, goal)
+        _add_submodules(work, partial, goal)
+        beside.rename(checkout.path)
     except GitFailed as error:
         raise error.for_people("The checkout failed", work.wish.url, work.wish.host) from error
     finally:
-        room.remove(partial.path)
-    _look(work, checkout)
-    return (
-        ", from what this worker had fetched before: the remote can’t be reached"
-        if work.source.is_away
-        else ""
-    )
+        room.remove(beside)
+    return goal
 
 
 def _again(work: Work, checkout: Checkout) -> str:
@@ -75,15 +74,16 @@ def _again(work: Work, checkout: Checkout) -> str:
 def pull(work: Work) -> str:
     checkout = _ready(work)
     _need_whole(work, checkout)
-    with work.source.fresh("The pull failed") as goal:
-        try:
+    try:
+        with work.source.fresh("The pull failed") as goal:
             said = bring.forward(checkout, work.source.mirror, work.wish, goal)
-            _add_extras(work, checkout, goal)
+            _add_large_files(work, checkout, goal)
             upkeep.tidy(work.git, checkout.git_dir)
-        except GitFailed as error:
-            raise error.for_people("The pull failed", work.wish.url, work.wish.host) from error
-        finally:
-            _look(work, checkout)
+        _add_submodules(work, checkout, goal)
+    except GitFailed as error:
+        raise error.for_people("The pull failed", work.wish.url, work.wish.host) from error
+    finally:
+        _look(work, checkout)
     if work.source.is_away:
         raise Failed(f"{work.wish.host} can’t be reached from this worker. Try again later")
     return said
@@ -166,12 +166,14 @@ def _need_whole(work: Work, checkout: Checkout) -> None:
     work.facts["usable"] = True
 
 
-def _add_extras(work: Work, checkout: Checkout, goal: Goal) -> None:
-    if goal.commit is None:
-        return
-    if work.wish.lfs:
+def _add_large_files(work: Work, checkout: Checkout, goal: Goal) -> None:
+    if work.wish.lfs and goal.commit is not None:
         extras.place_large_files(checkout, work.source.mirror)
-    if work.wish.submodules:
+
+
+def _add_submodules(work: Work, checkout: Checkout, goal: Goal) -> None:
+    """While no mirror is held: each needs its own, which may be this one, or wait for whoever waits for this one."""
+    if work.wish.submodules and goal.commit is not None:
         extras.place_submodules(checkout, work.wish, work.source.other, work.wish.url)
 
 

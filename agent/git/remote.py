@@ -58,7 +58,7 @@ def parsed(text: str) -> Refs:
     heads: dict[str, str] = {}
     tags: dict[str, str] = {}
     default, digits = None, 40
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines: names hold what that takes for an end
         value, _, name = line.partition("\t")
         if value.startswith("ref: ") and name == "HEAD":
             default = value.removeprefix(f"ref: {HEADS}")

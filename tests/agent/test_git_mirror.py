@@ -227,6 +227,14 @@ def test_submodules_come_only_when_asked_for_and_follow_the_commit(bench: Bench)
     assert (bench.checkout / "lib" / "README").read_text() == "newer\n"
 
 
+def test_a_repository_may_be_its_own_submodule(bench: Bench) -> None:
+    pages = bench.remote.head("topic/two")
+    entry = '[submodule "pages"]\n\tpath = pages\n\turl = ../remote\n'
+    bench.remote.commit({".gitmodules": entry, "pages": Submodule(pages)}, "Its own pages")
+    bench.done("clone", submodules=True)
+    assert (bench.checkout / "pages" / "topic.txt").exists()
+
+
 @pytest.mark.parametrize(
     "url",
     [
