@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 
 from tests.contract.projects import Garage, words_of
 from tests.git.http_remote import HttpRemote
-from tests.stack import eventually
 
 
 def test_a_checkout_that_somebody_removed_fails_its_tasks_and_sets_nobody_aside(
@@ -27,22 +27,23 @@ def test_a_checkout_that_somebody_removed_fails_its_tasks_and_sets_nobody_aside(
     assert "README" in project.ran("ls")
 
 
-def test_a_repository_that_the_owner_does_not_allow_waits_with_the_rule(
+def test_a_repository_that_the_owner_does_not_allow_is_not_cloned_until_it_is_allowed(
     garage: Garage, http_remote: HttpRemote
 ) -> None:
     stack = garage.stack
-    storage = stack.folder / "strict"
+    name = f"strict-{uuid.uuid4().hex[:8]}"
+    storage = stack.folder / name
     storage.mkdir(mode=0o700)
     policy = storage / "policy.ini"
     policy.write_text("[policy]\nrepositories =\n    https://git.example/**\n", encoding="utf-8")
     policy.chmod(0o600)
-    stack.start_agent("strict", disk_floor_bytes=0)
-    begun = garage.begin(http_remote.url(http_remote.filled()), worker_id=stack.worker("strict")["id"])
-
-    def reasons() -> list[str]:
-        return [row["reason"] for row in stack.task(begun["task_id"])["waiting"] if row["worker"] == "strict"]
-
-    eventually(lambda: any("isn’t allowed" in one for one in reasons()), what="the owner's rule")
+    stack.start_agent(name, disk_floor_bytes=0)
+    worker_id = stack.worker(name)["id"]
+    begun = garage.begin(http_remote.url(http_remote.filled()), worker_id=worker_id)
+    task = stack.ended(begun["task_id"])
+    assert task["status"] == "failed"
+    assert "isn’t allowed" in str(task)
     assert list((storage / "projects").iterdir()) == []
     policy.write_text("[policy]\n", encoding="utf-8")
-    assert stack.ended(begun["task_id"])["status"] == "completed"
+    again = garage.asked("POST", f"/projects/{begun['project_id']}/clone", worker_id=worker_id)
+    assert stack.ended(again["task_id"])["status"] == "completed"
