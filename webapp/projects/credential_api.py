@@ -14,7 +14,7 @@ from webapp.api.documented import documented
 from webapp.api.idempotency import repeatable
 from webapp.api.paging import ByIdQuery, cut
 from webapp.auth.guards import me, token_required
-from webapp.errors import Conflict
+from webapp.errors import Conflict, NotFound
 from webapp.projects import credentials, host_keys
 from webapp.projects.credential_schemas import (
     CredentialAnswer,
@@ -87,7 +87,7 @@ def list_host_keys() -> Response:
 
 @blueprint.delete("/host-keys")
 @token_required("admin")
-@documented("Forget a host’s keys", query=ForgottenHost, status=204, group="Projects")
+@documented("Forget a host’s keys", query=ForgottenHost, status=204, group="Projects", errors=(NotFound,))
 def forget_host_keys() -> tuple[str, int]:
     """When the server behind the name has got a new key. The next worker that speaks to it finds it anew."""
     host_keys.forget(me(), parse_query(ForgottenHost).host)

@@ -12,7 +12,9 @@ class HookHeaders(BaseModel):
     """GitHub, Gitea, Forgejo and GitLab send their own; these are for a program of yours."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"X-GSW-Delivery": "2026-01-31-0001", "X-GSW-Signature-256": "…"}]}
+        json_schema_extra={
+            "examples": [{"X-GSW-Delivery": "2026-01-31-0001", "X-GSW-Signature-256": "9f86d081884c7d65"}]
+        }
     )
 
     delivery_id: str | None = Field(
