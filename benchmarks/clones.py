@@ -33,7 +33,6 @@ def clones(stack: Stack, shape: Shape, rounds: int) -> dict[str, Any]:
         with HttpRemote(forge) as remote:
             for number in range(rounds):
                 for name, seconds in _one_round(stack, remote, number).items():
-                    print(f"  {name}: {seconds:.1f} s", file=sys.stderr, flush=True)
                     took[name].append(seconds)
     finally:
         shutil.rmtree(forge)
@@ -65,7 +64,9 @@ def _one_round(stack: Stack, remote: HttpRemote, number: int) -> dict[str, float
 
 def _timed(run: Any) -> float:
     os.sync()
-    return timed(run)
+    seconds = timed(run)
+    print(f"  {seconds:.1f} s", file=sys.stderr, flush=True)
+    return seconds
 
 
 def _plain(target: Path, url: str) -> float:
