@@ -16,6 +16,7 @@ from tests.git.http_remote import HttpRemote
 from tests.git.repositories import Link, Submodule, git
 
 PASSWORD = "canary-of-hostile-remotes"
+LFS_ATTRIBUTES = "*.bin filter=lfs diff=lfs merge=lfs -text\n"
 
 
 @pytest.fixture
@@ -64,12 +65,9 @@ def test_a_repository_full_of_traps_is_cloned_and_pulled_and_none_of_them_spring
 
 
 @pytest.mark.slow
-def test_large_files_are_not_asked_for_unless_wanted(
-    garage: Garage, http_remote: HttpRemote, mark: Path
-) -> None:
+def test_large_files_are_not_asked_for_unless_wanted(garage: Garage, http_remote: HttpRemote) -> None:
     repository = http_remote.make()
-    attributes = "*.bin filter=lfs diff=lfs merge=lfs -text\n"
-    repository.commit({"big.bin": http_remote.lfs(b"large"), ".gitattributes": attributes})
+    repository.commit({"big.bin": http_remote.lfs(b"large"), ".gitattributes": LFS_ATTRIBUTES})
     project = garage.cloned(http_remote.url(repository))
     assert (project.folder / "big.bin").read_text().startswith("version https://git-lfs")
     assert not [one for one in http_remote.seen if "lfs" in one.path]
@@ -306,9 +304,6 @@ def test_an_ordinary_submodule_of_the_same_host_is_fetched_when_wanted(
     token = garage.token(http_remote.host, PASSWORD)
     project = garage.cloned(http_remote.url(repository), credential_id=token, submodules=True)
     assert (project.folder / "parts" / "one" / "README").read_text() == "commit 3\n"
-
-
-LFS_ATTRIBUTES = "*.bin filter=lfs diff=lfs merge=lfs -text\n"
 
 
 @pytest.mark.slow

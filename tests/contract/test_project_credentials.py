@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.projects import Garage, Project, words_of
+from tests.contract.projects import Garage, words_of
 from tests.git.http_remote import HttpRemote
 from tests.git.ssh_remote import SshRemote, make_key
 
@@ -123,12 +123,12 @@ def test_a_key_that_the_remote_does_not_know_says_so(
     make_key(tmp_path / "stranger")
     key = garage.ssh_key(f"127.0.0.1:{ssh_remote.port}", (tmp_path / "stranger").read_text())
     _, task = garage.refused(ssh_remote.url(ssh_remote.filled()), credential_id=key)
-    assert "credential" in words_of(task) or "key" in words_of(task)
+    assert "refused the login" in words_of(task)
     assert ssh_remote.commands == []
 
 
 @pytest.mark.slow
-def test_without_a_key_nobody_elses_is_tried(garage: Garage, ssh_remote: SshRemote, tmp_path: Path) -> None:
+def test_without_a_key_nobody_elses_is_tried(garage: Garage, ssh_remote: SshRemote) -> None:
     """What lies in the home of whom the agent runs as isn't for everybody who may submit a task."""
     _, task = garage.refused(ssh_remote.url(ssh_remote.filled()))
     assert "credential" in words_of(task)
@@ -146,7 +146,7 @@ def test_a_host_with_another_key_is_refused_until_somebody_forgets_the_old_one(
     ssh_remote.becomes_another_machine()
     task = project.pull()
     assert task["status"] == "failed"
-    assert "host" in words_of(task).lower()
+    assert "another host key" in words_of(task)
     assert len(ssh_remote.commands) == asked, "nothing was asked of a machine that is another one"
     assert project.checkout["status"] == "active"
     assert project.checkout["commit"] != repository.head()
@@ -162,5 +162,5 @@ def test_the_same_host_is_held_to_its_key_for_every_project(garage: Garage, ssh_
     key = garage.ssh_key(f"127.0.0.1:{ssh_remote.port}", ssh_remote.private_key)
     garage.cloned(ssh_remote.url(ssh_remote.filled("one")), credential_id=key)
     ssh_remote.becomes_another_machine()
-    project, _ = garage.refused(ssh_remote.url(ssh_remote.filled("two")), credential_id=key)
-    assert isinstance(project, Project)
+    _, task = garage.refused(ssh_remote.url(ssh_remote.filled("two")), credential_id=key)
+    assert "another host key" in words_of(task)
