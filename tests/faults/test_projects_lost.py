@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.contract.projects import Garage as Desk
 from tests.contract.projects import Project
 from tests.faults.conftest import NewGarage
 from tests.faults.garage import SHORT
@@ -59,18 +59,23 @@ def test_a_worker_that_is_lost_in_the_middle_leaves_no_checkout_without_a_word(
         # Three tasks were lost with it, which sets it aside for a while, unless a person says otherwise.
         eventually(lambda: garage.shown("agent-1") in ("online", "quarantined"), what="the worker to be back")
         desk.asked("POST", f"/workers/{desk.worker_id}/resume")
-        assert cloned.again()["status"] == "completed"
-        assert becomes(cloned, "active")["error"] is None
-        assert pulled.pull()["status"] == "completed"
-        assert (pulled.git("rev-parse", "HEAD"), pulled.checkout["error"]) == (newest, None)
-        folder = deleted.folder
-        assert deleted.delete()["status"] == "completed"
-        eventually(lambda: deleted.is_gone, what="the project to be gone")
-        assert not folder.exists()
-        desk.leaves_nothing_half_done()
+        do_again(desk, cloned, pulled, deleted, newest)
 
 
-def offline_answers(desk: Any, project: Project, url: str) -> None:
+def do_again(desk: Desk, cloned: Project, pulled: Project, deleted: Project, newest: str) -> None:
+    """What was cut off is done by asking for it once more."""
+    assert cloned.again()["status"] == "completed"
+    assert becomes(cloned, "active")["error"] is None
+    assert pulled.pull()["status"] == "completed"
+    assert (pulled.git("rev-parse", "HEAD"), pulled.checkout["error"]) == (newest, None)
+    folder = deleted.folder
+    assert deleted.delete()["status"] == "completed"
+    eventually(lambda: deleted.is_gone, what="the project to be gone")
+    assert not folder.exists()
+    desk.leaves_nothing_half_done()
+
+
+def offline_answers(desk: Desk, project: Project, url: str) -> None:
     """Nothing can be begun on a worker that isn't there, and nothing is stored."""
     before = desk.asked("GET", "/projects")["items"]
     worker_id = desk.worker_id
