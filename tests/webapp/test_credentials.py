@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.webapp.project_tasks import git_worker, project
-from tests.webapp.test_submit import at_rest
 from tests.world import WorkerOf, World, later, problem
 from webapp.database import release
-from webapp.extensions import db
 from webapp.projects import credentials
 from webapp.security import Keyring
 
@@ -375,31 +372,3 @@ def test_one_that_is_typed_in_with_the_clone_is_the_projects_own(world: World) -
     with world.unchanged():
         problem(clone(world, worker, name="x", credential={"kind": "ssh"}), 422, "invalid")
         problem(clone(world, worker, name="x", credential={"kind": "token", "token": "a b"}), 422, "invalid")
-
-
-# ---- at rest
-
-
-def backup_of(world: World, path: Path) -> bytes:
-    """What SQLite's own backup makes of the database."""
-    source = sqlite3.connect(Path(world.app.instance_path) / "garageswarm.db")
-    target = sqlite3.connect(path)
-    source.backup(target)
-    source.close()
-    target.close()
-    return path.read_bytes()
-
-
-def test_no_secret_is_readable_in_the_database_its_log_or_a_backup(world: World, tmp_path: Path) -> None:
-    online(world)
-    world.queued_task(input={"script": "echo what-isnt-secret"})
-    text = pem(ED25519)
-    made(world)
-    made(world, wish=KEY, private_key=text)
-    secret = world.api("operator", "POST", f"/projects/{project(world)}/webhooks").json["secret"]
-    found = at_rest(world)
-    with world.app.app_context():
-        if db.engine.dialect.name == "sqlite":
-            found += backup_of(world, tmp_path / "backup.db")
-    for line in (TOKEN["token"], secret, *text.splitlines()[1:-1]):
-        assert line.encode() not in found

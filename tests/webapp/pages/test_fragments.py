@@ -146,7 +146,8 @@ def test_what_only_some_may_do_isnt_in_the_others_fragments(world: World) -> Non
 
 
 @pytest.mark.parametrize(
-    "query", ["view=nonsense", "view=task", "view=task&task=x", "view=worker&worker=x", "view=worker", "view=project"]
+    "query",
+    ["view=nonsense", "view=task", "view=task&task=x", "view=worker&worker=x", "view=worker", "view=project"],
 )
 def test_a_view_that_isnt_there_is_not_found(world: World, query: str) -> None:
     assert world.browser("viewer").get(f"/live?{query}").status_code == 404
