@@ -172,6 +172,10 @@ class Checkout:
         if more:
             self._fetch(mirror, more)
 
+    def fetch_commit(self, mirror: Mirror, commit: str) -> None:
+        """With all branches: of a submodule, whose commit may be on none."""
+        self._fetch(mirror, [f"+{HEADS}*:{ORIGIN}*", f"+{commit}:{START}"], "--prune")
+
     @staticmethod
     def _refspecs(wish: Wish, goal: Goal) -> tuple[list[str], list[str]]:
         """Of branches, and of what stays where the remote drops it: the same name may be one’s own."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.git import names
+from agent.git import facts, names
 from agent.git.checkout import LFS_FILTERS, Checkout
 from agent.git.failures import Failed, GitFailed, cleaned
 from agent.git.goal import Goal
@@ -19,6 +19,7 @@ from agent.git.wish import Wish, check_url
 
 MOST_MODULES = 200
 DEEPEST = 5
+SHOWN = 5
 Get = Callable[[str, str], Mirror]
 
 
@@ -38,10 +39,10 @@ def place_submodules(checkout: Checkout, wish: Wish, get: Get, url: str, depth: 
             raise Failed(f"submodules lie more than {DEEPEST} deep in each other")
         log(f"Submodule {cleaned(module.path)}: {module.url}")
         mirror = get(module.url, module.commit)
-        with mirror.held(is_shared=True):
-            _place(checkout, mirror, module)
         inner = Checkout(checkout.git, checkout.path / module.path)
         inner.git_dir = checkout.git_dir / "modules" / module.name
+        with mirror.held(is_shared=True):
+            _place(checkout, inner, mirror, module)
         place_submodules(inner, wish, get, module.url, depth + 1)
 
 
@@ -88,22 +89,45 @@ def _link(checkout: Checkout, path: str) -> str | None:
     return rest.split()[1] if mode == "160000" else None
 
 
-def _place(checkout: Checkout, mirror: Mirror, module: Module) -> None:
+def _place(checkout: Checkout, inner: Checkout, mirror: Mirror, module: Module) -> None:
     folder = checkout.path
     for part in Path(module.path).parts:
         folder /= part
         if folder.is_symlink():
             raise Failed(f"the submodule {cleaned(module.name)} isn’t taken: there is a link in its path")
+    if inner.git_dir.is_dir() and _is_brought(inner, mirror, module):
+        return
     key = f"submodule.{module.name}"
     checkout.run("config", "--replace-all", f"{key}.url", str(mirror.path))
     checkout.run("config", "--replace-all", f"{key}.update", "checkout")
     checkout.run("config", "--replace-all", f"{key}.active", "true")
     try:
-        checkout.run("submodule", "update", "--init", "--force", "--checkout", "--", module.path)
+        # Not by force: git itself leaves what was changed there, or says that it can’t.
+        checkout.run("submodule", "update", "--init", "--checkout", "--", module.path)
     finally:
         checkout.run("config", "--replace-all", f"{key}.url", module.url)
-    inner = checkout.git_dir / "modules" / module.name
-    checkout.git.run("config", "--replace-all", "remote.origin.url", module.url, at=inner)
+    checkout.git.run("config", "--replace-all", "remote.origin.url", module.url, at=inner.git_dir)
+
+
+def _is_brought(inner: Checkout, mirror: Mirror, module: Module) -> bool:
+    """Of one that was here before: its commit comes out of the mirror, or git would ask the remote for it. → whether it is
+    checked out already. Raises Failed."""
+    inner.path.mkdir(parents=True, exist_ok=True)
+    old, is_there = inner.head, (inner.path / ".git").exists()
+    if is_there and old == module.commit:
+        return True
+    if is_there and old and inner.branch is None and not mirror.has(old):
+        _refuse_own(inner, module)
+    inner.fetch_commit(mirror, module.commit)
+    return False
+
+
+def _refuse_own(inner: Checkout, module: Module) -> None:
+    if own := facts.unpushed(inner, "HEAD")[0]:
+        raise Failed(
+            f"the submodule {cleaned(module.name)} has commits that are only here ({', '.join(own[:SHOWN])}), and would be "
+            "out of sight. Push them, or make a branch of them there, then pull again"
+        )
 
 
 def need_lfs(git: Git) -> None:

@@ -46,9 +46,12 @@ def gathered(checkout: Checkout) -> dict[str, Any]:
 
 
 def dirty(checkout: Checkout) -> list[str]:
-    """Files that differ from the commit, new ones included. A new folder counts as one."""
+    """Files that differ from the commit, new ones included. A new folder counts as one, and a submodule with any change,
+    also where the repository says that its changes don’t count."""
     said = checkout.run(
-        *("status", "--porcelain", "-z", "--untracked-files=normal", "--no-renames"), is_logged=False
+        *("status", "--porcelain", "-z", "--untracked-files=normal", "--no-renames"),
+        "--ignore-submodules=none",
+        is_logged=False,
     )
     return [cleaned(decoded(entry[3:]), NAME_LENGTH) for entry in said.split(b"\0") if len(entry) > 3]
 

@@ -165,18 +165,20 @@ class Source:
         mirror = Mirror.of(self._git, self._wish.mirrors, url)
         try:
             with mirror.held():
-                if mirror.is_whole and mirror.has(commit):
-                    return mirror
-                with self._open(url) as variables:
-                    refs = remote.look(self._git, url, variables, self._wish.schemes)
-                    mirror.prepare(refs.digits)
-                    Fetch(self._git, mirror, variables, self._wish.schemes, remote.ALL).whole(remote.ALL)
-                    if not mirror.has(commit):
-                        self._fetch_commit(mirror, commit, variables)
+                if not (mirror.is_whole and mirror.has(commit)):
+                    self._bring(mirror, commit)
+                mirror.note_use()
         except GitFailed as error:
             raise self._told(error, f"The submodule at {url} can’t be fetched", url) from error
-        mirror.note_use()
         return mirror
+
+    def _bring(self, mirror: Mirror, commit: str) -> None:
+        with self._open(mirror.url) as variables:
+            refs = remote.look(self._git, mirror.url, variables, self._wish.schemes)
+            mirror.prepare(refs.digits)
+            Fetch(self._git, mirror, variables, self._wish.schemes, remote.ALL).whole(remote.ALL)
+            if not mirror.has(commit):
+                self._fetch_commit(mirror, commit, variables)
 
     @contextmanager
     def _open(self, url: str) -> Iterator[dict[str, str]]:
