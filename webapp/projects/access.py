@@ -3,13 +3,19 @@
 from collections.abc import Sequence
 
 from sqlalchemy import select
-from sqlalchemy.orm import joinedload, selectinload
+from sqlalchemy.orm import defer, joinedload, selectinload
 
 from webapp.auth.actor import Actor
 from webapp.errors import Forbidden, NotFound
 from webapp.extensions import db
 from webapp.projects.models import Checkout, Project
+from webapp.workers.models import Worker
 
+# Without the long lists that are shown of one project alone: hundreds of names, times all checkouts there are.
+IN_SHORT = [
+    defer(column, raiseload=True)
+    for column in (Checkout.dirty, Checkout.unpushed, Checkout.branches, Checkout.commits)
+]
 _WITH_CHECKOUTS = selectinload(Project.checkouts).options(joinedload(Checkout.worker))
 
 
@@ -30,11 +36,13 @@ def writable_project_for(actor: Actor, project_id: str) -> Project:
 
 
 def projects_before(organisation_id: str, project_id: str | None, limit: int) -> Sequence[Project]:
-    """The next ones, newest first, with their checkouts."""
+    """The next ones, newest first, with their checkouts in short and those workers' names."""
     query = select(Project).where(Project.organisation_id == organisation_id)
     if project_id:
         query = query.where(Project.id < project_id)
-    query = query.order_by(Project.id.desc()).limit(limit).options(_WITH_CHECKOUTS)
+    named = joinedload(Checkout.worker).load_only(Worker.name, raiseload=True)
+    short = selectinload(Project.checkouts).options(*IN_SHORT, named)
+    query = query.order_by(Project.id.desc()).limit(limit).options(short)
     return db.session.scalars(query).all()
 
 

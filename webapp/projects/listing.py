@@ -13,6 +13,7 @@ from webapp.auth.actor import Actor
 from webapp.extensions import db
 from webapp.live import events
 from webapp.live.bus import task_topic
+from webapp.projects.access import IN_SHORT
 from webapp.projects.models import Checkout, Project
 from webapp.projects.rules import TOOL, CheckoutStatus, overall
 from webapp.tasks.dashboard import Ask
@@ -81,8 +82,8 @@ class Placed:
 
     @property
     def freshest(self) -> Place | None:
-        """The place whose commits are the newest that are known."""
-        known = [place for place in self.places if place.checkout.commits]
+        """The place that was brought up to date last, of those whose commit is known."""
+        known = [place for place in self.places if place.checkout.commit]
         return max(
             known, key=lambda place: place.checkout.synced_at or place.checkout.created_at, default=None
         )
@@ -136,9 +137,10 @@ def why_not_pull(actor: Actor, place: Place) -> str | None:
 
 
 def all_placed(organisation_id: str) -> list[Placed]:
-    """By name. As many queries for many as for one."""
+    """By name, in short. As many queries for many as for one."""
     query = select(Project).where(Project.organisation_id == organisation_id)
-    query = query.order_by(Project.name, Project.id).options(selectinload(Project.checkouts))
+    short = selectinload(Project.checkouts).options(*IN_SHORT)
+    query = query.order_by(Project.name, Project.id).options(short)
     projects = db.session.scalars(query).all()
     return _placed(organisation_id, projects)
 
@@ -151,8 +153,8 @@ def placed(project: Project) -> Placed:
 
 
 def on_worker(worker_id: str) -> list[tuple[Project, Place]]:
-    """By the names of the projects."""
-    joined = select(Checkout).join(Checkout.project).options(contains_eager(Checkout.project))
+    """By the names of the projects, in short."""
+    joined = select(Checkout).join(Checkout.project).options(contains_eager(Checkout.project), *IN_SHORT)
     query = joined.where(Checkout.worker_id == worker_id).order_by(Project.name, Project.id)
     rows = db.session.scalars(query).all()
     found = _places(rows[0].organisation_id, rows) if rows else {}
@@ -162,7 +164,7 @@ def on_worker(worker_id: str) -> list[tuple[Project, Place]]:
 def asks(organisation_id: str) -> list[Ask]:
     """Checkouts that no task can run in until a person has looked, the latest trouble first."""
     query = select(Checkout).where(Checkout.organisation_id == organisation_id, Checkout.status == "error")
-    query = query.options(joinedload(Checkout.project), joinedload(Checkout.worker))
+    query = query.options(joinedload(Checkout.project), joinedload(Checkout.worker), *IN_SHORT)
     rows = db.session.scalars(query.order_by(Checkout.task_id.desc()).limit(MOST_ASKS)).all()
     return [
         Ask(

@@ -53,6 +53,38 @@ def test_the_list_has_each_checkout_with_its_status(world: World) -> None:
     assert "Active lab-01" in words(world, "/projects?q=LAB-02")
 
 
+def test_lists_ask_as_often_for_many_as_for_one_and_read_no_long_lists(world: World) -> None:
+    here, there = git_worker(world, "lab-01"), git_worker(world, "lab-02")
+    cloned(world, here)
+    browser = world.browser("viewer")
+
+    def asked() -> int:
+        with world.statements() as said:
+            assert world.api("viewer", "GET", "/projects").status_code == 200
+            for path in ("/projects", f"/workers/{here.id}"):
+                assert browser.get(path).status_code == 200
+        assert any("checkouts.size_bytes" in statement for statement in said)
+        assert not any("checkouts.branches" in statement for statement in said)
+        return len(said)
+
+    asked()
+    few = asked()
+    cloned(world, here, name="second")
+    cloned(world, there, name="third")
+    assert asked() == few
+
+
+def test_a_worker_that_says_half_of_it_breaks_no_page(world: World) -> None:
+    worker = git_worker(world)
+    unsaid = dict.fromkeys(("branch", "subject", "author", "committed_at"))
+    for name, half in (("app", {"commit": None}), ("other", {"commits": []})):
+        project_id = clone(world, worker, name=name).json["project_id"]
+        finish(world, worker, project_id, **{**FACTS, **unsaid, **half})
+        for path in ("/projects", f"/projects/{project_id}", f"/workers/{worker.id}", "/"):
+            answer = world.browser("viewer").get(path)
+            assert (path, answer.status_code, '"None"' in answer.text) == (path, 200, False)
+
+
 def test_what_went_wrong_shows_in_the_list_and_on_the_dashboard(world: World) -> None:
     worker = git_worker(world)
     project_id = clone(world, worker).json["project_id"]
