@@ -7,11 +7,13 @@ import json
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from sqlalchemy import delete, text
 
 from tests.webapp.hooks import (
     PUSH,
@@ -26,8 +28,10 @@ from tests.webapp.hooks import (
     signed,
 )
 from tests.webapp.project_tasks import project
-from tests.world import World, at_once, later, problem
-from webapp.projects import deliveries
+from tests.world import World, at_once, later, problem, until
+from webapp.database import release, transaction
+from webapp.projects import access, deliveries
+from webapp.projects.models import Project
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "api.md"
 NOBODY = "01900000-0000-7000-8000-00000000dead"
@@ -243,6 +247,20 @@ def test_the_same_delivery_at_once_does_its_work_once(world: World) -> None:
     assert [answer.status_code for answer in answers] == [200] * 4
     assert {answer.json["said"] for answer in answers} == {"lab-01: pulled."}
     assert len(pulls(world)) == len(remembered(world)) == len(world.audited("webhook.push")) == 1
+
+
+def test_a_push_while_its_project_goes_waits_for_that_and_is_refused(world: World) -> None:
+    hook = hooked(world)
+    is_blocked = text("SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+    with ThreadPoolExecutor(1) as pool, world.app.app_context():
+        with transaction() as session:
+            access.locked(hook.project_id)
+            call = pool.submit(hook.call)
+            if session.get_bind().dialect.name == "postgresql":
+                until(lambda: session.scalar(is_blocked))
+            session.execute(delete(Project).where(Project.id == hook.project_id))
+        release()
+        problem(call.result(50), 401, "unauthorized")
 
 
 def test_deliveries_of_two_webhooks_have_nothing_to_do_with_each_other(world: World) -> None:

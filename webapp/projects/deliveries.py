@@ -107,9 +107,13 @@ def receive(call: Call) -> Outcome:
         )
     mine = {"whose": hook.id, "which": call.delivery_id}
     with transaction():
+        # Before the delivery's row, which holds on to its webhook's: who removes a project takes them in this order too.
+        project = access.find_locked(hook.project_id)
+        if project is None:
+            raise CallRefused
         if not _take(hook, call):
             return _remembered(mine)
-        outcome = _act(hook, call)
+        outcome = _act(hook, call, project)
         outcome = Outcome(outcome.said[:SAID_LONGEST], outcome.is_refused)
         run(_SAY.values(said=outcome.said, is_refused=outcome.is_refused), **mine)
     return outcome
@@ -139,7 +143,7 @@ def _decoy() -> str:
 
 
 def _take(hook: Row[Any], call: Call) -> bool:
-    """Whether this delivery is new. On PostgreSQL it waits here for the same one that is at work."""
+    """Whether this delivery is new. The same one, that was at work, has ended: the project's row is locked."""
     event = "".join(filter(str.isprintable, call.event))[:64]
     row = {"webhook_id": hook.id, "delivery_id": call.delivery_id, "event": event, "said": ""}
     try:
@@ -161,12 +165,11 @@ def _remembered(mine: Mapping[str, str]) -> Outcome:
 # ---- what is asked for
 
 
-def _act(hook: Row[Any], call: Call) -> Outcome:
+def _act(hook: Row[Any], call: Call, project: Project) -> Outcome:
     if call.event in pushes.PINGS:
         return Outcome("Pong: the webhook works.")
     if call.event not in pushes.PUSHES:
         return Outcome("Only pushes matter here; nothing was done.")
-    project = access.locked(hook.project_id)
     rows = _checkouts(project.id)
     push = pushes.read(call.body, call.content_type)
     checked_out = next((row.branch for row in rows if row.branch), None)

@@ -69,7 +69,11 @@ def refuse_worker(actor: Actor, worker: Worker, *, waits: bool = False) -> None:
 
 def is_online(worker: Worker) -> bool:
     """Whether it speaks with us now; full or draining it is, too."""
-    return state.status_of(worker) in ("online", "busy", "draining", "quarantined")
+    return state.status_of(worker, held=0) in (
+        "online",
+        "draining",
+        "quarantined",
+    )  # what it holds doesn't matter
 
 
 def begin(
