@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from tests.projects import cloned, finish, is_gone
 from tests.webapp.project_tasks import git_worker, project
 from tests.world import WorkerOf, World, later, problem
 from webapp.database import release
@@ -314,6 +315,21 @@ def test_its_use_is_noted_by_the_minute(world: World) -> None:
     later(61)
     use()
     assert listed(world)[0]["used_at"] > first
+
+
+def test_what_doesnt_speak_with_the_remote_gets_none_and_needs_none(world: World) -> None:
+    worker, credential_id = online(world), made(world)["id"]
+    project_id = cloned(world, worker, credential_id=credential_id)
+    world.api("operator", "POST", f"/projects/{project_id}/pull")
+    assert (
+        finish(world, worker, project_id)["data"]["task"]["input"]["credential"]["secret"] == TOKEN["token"]
+    )
+    world.app.extensions["keyring"] = Keyring(Path(world.app.instance_path) / "nowhere")
+    for method, path in (("POST", f"/projects/{project_id}/refresh"), ("DELETE", f"/projects/{project_id}")):
+        assert world.api("operator", method, path).status_code == 202
+        given = finish(world, worker, project_id)["data"]["task"]["input"]
+        assert not {"credential", "credential_id"} & set(given)
+    assert is_gone(world, project_id)
 
 
 def test_a_task_that_waits_finds_a_deleted_one_gone(world: World) -> None:

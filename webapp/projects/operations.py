@@ -12,7 +12,7 @@ from webapp.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from webapp.extensions import db
 from webapp.live.bus import bus, organisation_topic, project_topic
 from webapp.projects.models import Checkout, Project
-from webapp.projects.rules import TOOL, USES, WAITS_AS, Operation, ends_as
+from webapp.projects.rules import FETCHING, TOOL, USES, WAITS_AS, Operation, ends_as
 from webapp.tasks import service as tasks
 from webapp.tasks.models import Task
 from webapp.tasks.rules import ACTIVE, RetryCause
@@ -69,11 +69,8 @@ def refuse_worker(actor: Actor, worker: Worker, *, waits: bool = False) -> None:
 
 def is_online(worker: Worker) -> bool:
     """Whether it speaks with us now; full or draining it is, too."""
-    return state.status_of(worker, held=0) in (
-        "online",
-        "draining",
-        "quarantined",
-    )  # what it holds doesn't matter
+    # Whether it is busy doesn't matter, and would cost a query for each worker.
+    return state.status_of(worker, held=0) in ("online", "draining", "quarantined")
 
 
 def begin(
@@ -91,6 +88,8 @@ def begin(
     refuse_busy(checkout)
     project = project_of(checkout)
     value: dict[str, Any] = {**asked_of(project), "operation": operation, "path": project.path}
+    if project.credential_id and operation in FETCHING:
+        value["credential_id"] = project.credential_id
     if force:
         value["force"] = True
     wish = submission(operation, value, checkout.worker_id, f"{operation} {project.path}", project.id)
@@ -106,16 +105,15 @@ def begin(
 
 def asked_of(project: Project) -> dict[str, Any]:
     """What of the repository is wanted, in the words of the tool."""
-    value: dict[str, Any] = {
+    return {
         "url": project.git_url,
         "ref_kind": project.ref_kind,
         "ref": project.ref,
         "single_branch": project.single_branch,
         "submodules": project.submodules,
         "lfs": project.lfs,
+        **({} if project.depth is None else {"depth": project.depth}),
     }
-    optional = {"depth": project.depth, "credential_id": project.credential_id}
-    return value | {name: part for name, part in optional.items() if part is not None}
 
 
 def submission(

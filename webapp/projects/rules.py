@@ -172,6 +172,8 @@ USES: dict[Operation, Literal["", "reads", "places"]] = {
     "status": "reads",
     "branches": "",
 }
+# Those that speak with the remote: nobody else is given what opens it.
+FETCHING: frozenset[Operation] = frozenset({"clone", "pull", "branches"})
 # What a checkout is while the operation waits. A look changes nothing.
 WAITS_AS: dict[Operation, CheckoutStatus] = {"clone": "pending", "pull": "pending", "delete": "deleting"}
 
