@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def _modules(checkout: Checkout, wish: Wish, base: str) -> list[Module]:
 
 def _checked(checkout: Checkout, wish: Wish, base: str, name: str, entry: dict[str, str]) -> Module | None:
     path, url = entry.get("path", ""), entry.get("url", "")
-    commit = _link(checkout, path) if path else None
+    commit = _commit_at(checkout, path) if path else None
     if commit is None:
         return None  # left over in the file: nothing is there
     try:
@@ -80,7 +81,7 @@ def _checked(checkout: Checkout, wish: Wish, base: str, name: str, entry: dict[s
     return Module(name, path, url, commit)
 
 
-def _link(checkout: Checkout, path: str) -> str | None:
+def _commit_at(checkout: Checkout, path: str) -> str | None:
     """The commit that stands at that path."""
     if not names.is_inside(path):
         raise Failed(f"a submodule isn’t taken: its path {cleaned(path)} leads out of the checkout")
@@ -181,7 +182,14 @@ def _link_all(source: Path, target: Path) -> None:
         there.mkdir(parents=True, exist_ok=True)
         for name in files:
             if not (there / name).exists():
-                try:
-                    (there / name).hardlink_to(Path(folder) / name)
-                except OSError:  # another disk
-                    (there / name).write_bytes((Path(folder) / name).read_bytes())
+                link_or_copy(Path(folder) / name, there / name)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """On another disk it is a copy, which is there when it is whole."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        half = target.with_name(f"{target.name}.half")
+        shutil.copyfile(source, half)
+        half.replace(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent import git as runner
-from agent.git import names, wish
+from agent.git import extras, names, wish
 from agent.git.failures import GitFailed, cleaned
 from agent.git.leftovers import sweep
 from agent.git.progress import Reporter, Said
@@ -205,3 +206,19 @@ def test_only_what_git_left_half_done_is_swept(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     sweep(tmp_path, {"alive"})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize("is_one_disk", [True, False])
+def test_a_large_file_is_linked_or_copied_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_one_disk: bool
+) -> None:
+    def on_another_disk(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    if not is_one_disk:
+        monkeypatch.setattr(Path, "hardlink_to", on_another_disk)
+    (tmp_path / "source").write_bytes(b"large")
+    (tmp_path / "target.half").write_bytes(b"what was cut off before")
+    extras.link_or_copy(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == b"large"
+    assert (tmp_path / "source").stat().st_nlink == (2 if is_one_disk else 1)
