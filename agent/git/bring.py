@@ -91,7 +91,9 @@ def _switched(checkout: Checkout, goal: Goal, changed: list[str]) -> str:
 def _merge(checkout: Checkout, goal: Goal, changed: list[str]) -> None:
     with unfinished.noted(checkout, goal, is_clean=not changed):
         checkout.run(
-            *("merge", "--ff-only", "--no-stat", "--progress", goal.commit or ""),
+            # What the repository ignores may be somebody’s work too: git would write over it.
+            *("merge", "--ff-only", "--no-overwrite-ignore", "--no-stat", "--progress"),
+            goal.commit or "",
             is_logged=True,
         )
 

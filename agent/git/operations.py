@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,10 @@ from agent.git.source import Source
 from agent.git.wish import Wish
 
 SHOWN = 5
+# Of the names of one kind, as JSON: the agent takes no more than 1 MB of facts in all.
+MOST_LISTED_BYTES = 400_000
+# What stands for the names of files where nobody can tell them.
+UNKNOWN = "all of it, as far as anybody can tell"
 
 
 @dataclass
@@ -116,7 +121,8 @@ def delete(work: Work) -> str:
 
 
 def _refuse_loss(work: Work, checkout: Checkout) -> None:
-    if not checkout.is_whole() or not _look(work, checkout):
+    if not _is_readable(work, checkout):
+        work.facts |= {"dirty": [UNKNOWN], "dirty_count": 1}
         raise Failed(
             "git can’t read this checkout any more, so nobody can tell what would be lost: delete it with force",
             refused="dirty",
@@ -127,6 +133,14 @@ def _refuse_loss(work: Work, checkout: Checkout) -> None:
     ):
         if names := work.facts[kind]:
             raise Failed(f"there are {words}: {_listed(names, work.facts[f'{kind}_count'])}", refused=kind)
+
+
+def _is_readable(work: Work, checkout: Checkout) -> bool:
+    try:
+        return checkout.is_whole() and _look(work, checkout)
+    except Failed as error:  # its settings would have git run programs
+        log(f"The checkout isn’t looked at: {error}")
+        return False
 
 
 def branches(work: Work) -> str:
@@ -193,7 +207,15 @@ def _look(work: Work, checkout: Checkout) -> bool:
 
 
 def _named(found: dict[str, str]) -> list[dict[str, str]]:
-    return [{"name": name, "commit": found[name]} for name in sorted(found) if name.isprintable()]
+    """As many as there is room for."""
+    named, size = [], 0
+    for name in sorted(filter(str.isprintable, found)):
+        named.append({"name": name, "commit": found[name]})
+        size += len(json.dumps(named[-1])) + 2
+        if size > MOST_LISTED_BYTES:
+            log(f"Of {len(found)} names the first {len(named)} are listed.")
+            break
+    return named
 
 
 def _listed(names: list[str], count: int) -> str:

@@ -182,7 +182,7 @@ class Git:
                     else:
                         answer += data
                 if len(answer) > MAX_ANSWER:
-                    raise Failed("the repository has more branches and tags than can be handled here")
+                    raise Failed("git lists more files, branches or tags than can be handled here")
                 if self._stop.is_set():
                     raise Stopped
                 if time.monotonic() - looked_at >= 1.0:

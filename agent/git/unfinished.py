@@ -14,6 +14,7 @@ from agent.git.checkout import Checkout
 from agent.git.failures import GitFailed
 from agent.git.goal import Goal
 from agent.git.progress import log
+from agent.git.runs import MAX_ANSWER
 
 FILE = "garageswarm.json"
 _INDEX = "garageswarm.index"
@@ -97,8 +98,11 @@ def _is_cut(checkout: Checkout, commit: str, name: bytes) -> bool:
     path = os.path.join(os.fsencode(checkout.path), name)  # noqa: PTH118 - a name is bytes
     if os.path.islink(path) or not os.path.isfile(path):  # noqa: PTH113, PTH114
         return False
+    blob = f"{commit}:{os.fsdecode(name)}"
     try:
-        whole = checkout.run("cat-file", "blob", f"{commit}:{os.fsdecode(name)}", is_logged=False)
+        if int(checkout.run("cat-file", "-s", blob, is_logged=False)) > MAX_ANSWER:
+            return False  # too large to be looked into: it counts as somebody’s work
+        whole = checkout.run("cat-file", "blob", blob, is_logged=False)
     except GitFailed:
         return False
     with open(path, "rb") as file:  # noqa: PTH123

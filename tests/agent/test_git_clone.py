@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from agent import notes
 from tests.agent.git_bench import Bench
 from tests.git.repositories import Repository, filled, git, with_long_names
 
@@ -203,3 +204,15 @@ def test_the_branches_of_a_remote_are_listed_without_a_checkout(bench: Bench) ->
     assert facts["tags"] == [{"name": "v1.0", "commit": bench.remote.head()}]
     assert facts["default"] == "main"
     assert not bench.projects.exists()
+
+
+def test_of_very_many_branches_as_many_are_listed_as_the_agent_takes(bench: Bench) -> None:
+    commit = bench.remote.head()
+    names = [f"refs/heads/topic/{number:05}-of-somebody-who-has-many" for number in range(12_000)]
+    packed = "".join(f"{commit} {name}\n" for name in names)
+    (bench.remote.path / "packed-refs").write_text(f"# pack-refs with: peeled fully-peeled sorted \n{packed}")
+    done = bench.run("branches", path="")
+    assert (done.code, done.message) == (0, "12002 branches, 1 tag.")
+    assert "names the first" in done.log
+    assert len(done.facts["branches"]) > 1000
+    assert (bench.root / "attempt-1" / "facts.json").stat().st_size < notes.MAX_FACTS_BYTES

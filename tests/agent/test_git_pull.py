@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.git.runs import MAX_ANSWER
 from tests.agent.git_bench import Bench
 from tests.git.repositories import filled
 
@@ -52,6 +53,15 @@ def test_what_was_changed_in_the_same_place_is_not_written_over(bench: Bench) ->
     assert (bench.checkout / "README").read_text() == "mine\n"
     bench.git("checkout", "--quiet", "README")
     assert bench.done("pull")["dirty"] == []
+
+
+def test_what_the_repository_ignores_is_not_written_over(bench: Bench) -> None:
+    bench.remote.commit({".gitignore": ".env\n"}, "Keep it to yourself")
+    bench.done("pull")
+    bench.write(".env", "mine\n")
+    bench.remote.commit({".env": "theirs\n"}, "Or rather not")
+    assert "files were changed here" in bench.failed("pull").message
+    assert (bench.checkout / ".env").read_text() == "mine\n"
 
 
 def test_own_commits_stay_where_nothing_is_new(bench: Bench) -> None:
@@ -162,6 +172,16 @@ def test_what_somebody_did_since_then_is_kept(bench: Bench) -> None:
     assert (bench.checkout / "README").read_text() == "mine\n"
 
 
+def test_a_large_file_that_was_cut_off_is_named_and_hinders_nobody_who_removes_it(bench: Bench) -> None:
+    before = bench.git("rev-parse", "HEAD")
+    after = bench.remote.commit({"large.bin": bytes(MAX_ANSWER + 1)}, "Large")
+    bench.cut_off(before, after)
+    (bench.checkout / "large.bin").write_bytes(bytes(1000))
+    assert "files were changed here" in bench.failed("pull").message
+    (bench.checkout / "large.bin").unlink()
+    assert bench.done("pull")["commit"] == after
+
+
 @pytest.mark.parametrize("note", ["{", "[]", '{"from": null, "to": "--x", "branch": null, "is_clean": true}'])
 def test_a_note_that_is_none_harms_nothing(bench: Bench, note: str) -> None:
     (bench.checkout / ".git" / "garageswarm.json").write_text(note)
@@ -232,5 +252,14 @@ def test_what_is_no_checkout_any_more_is_deleted_with_force_only(bench: Bench) -
     assert bench.failed("delete").facts["refused"] == "dirty"
     (bench.checkout / ".git" / "HEAD").unlink()
     assert bench.failed("delete").facts["refused"] == "dirty"
+    bench.done("delete", force=True)
+    assert not bench.checkout.exists()
+
+
+def test_a_checkout_that_git_may_not_look_into_is_deleted_with_force_only(bench: Bench) -> None:
+    bench.git("config", "remote.origin.vcs", "evil")
+    failed = bench.failed("delete")
+    assert "delete it with force" in failed.message
+    assert (failed.facts["refused"], failed.facts["dirty_count"]) == ("dirty", 1)  # pages offer it by that
     bench.done("delete", force=True)
     assert not bench.checkout.exists()
