@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from tests.projects import (
     FACTS,
     begin,
@@ -15,7 +19,10 @@ from tests.projects import (
     shown,
     tell,
 )
+from tests.webapp.hooks import made
 from tests.world import WorkerOf, World, at_once, later, problem
+from webapp.database import new_id
+from webapp.projects import removal
 
 LOST = {"dirty": ["notes.txt"], "dirty_count": 1, "unpushed": ["abc123 try"], "unpushed_count": 1}
 
@@ -170,6 +177,28 @@ def test_what_runs_on_a_worker_that_is_gone_says_nothing_of_what_was_forgotten(w
     problem(tell(worker, placed["project_id"], offer, **FACTS), 409, "lease-lost")
     assert worker.report(offer, "cancelled").status_code == 200
     assert world.rows("projects") == []
+
+
+def test_what_a_push_began_at_that_moment_isnt_left_without_its_checkout(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = git_worker(world)
+    project_id = cloned(world, worker)
+    hook, cancel = made(world, project_id), removal._cancel
+    later(60)
+
+    def cancel_then_push(*args: Any) -> set[str]:
+        done = cancel(*args)
+        assert hook.call(delivery=new_id()).status_code == 200
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(removal, "_cancel", cancel_then_push)
+        problem(delete(world, project_id, forget=True), 409, "checkout-busy")
+        problem(delete(world, project_id, worker_id=worker.id, forget=True), 409, "checkout-busy")
+    assert delete(world, project_id, forget=True).status_code == 202
+    assert is_gone(world, project_id)
+    assert {row["status"] for row in world.rows("tasks")} == {"completed", "cancelled"}
 
 
 def test_what_it_waits_for_is_cancelled_with_a_project(world: World) -> None:

@@ -28,16 +28,18 @@ def delete(actor: Actor, project: Project, *, force: bool = False, forget: bool 
     for checkout in project.checkouts:
         if checkout not in gone:
             operations.refuse_worker(actor, checkout.worker)
-    left = [checkout.id for checkout in project.checkouts if checkout not in gone]
-    _cancel(actor, gone)
+    known = {checkout.id for checkout in project.checkouts}
+    left = known - {checkout.id for checkout in gone}
+    cancelled = _cancel(actor, gone)
     with transaction():
         now = access.locked(project.id)
         rows = _rows_of(now)
         deleting = [row for row in rows if row.id in left]
-        if len(rows) > len(deleting) + len(gone):
+        if any(row.id not in known for row in rows):
             raise Conflict(
                 f"{now.path} was cloned onto another worker at this moment. Look at it, then try again."
             )
+        _refuse_new(cancelled, [row for row in rows if row.id not in left])
         now.delete_requested_at = clock.now()
         made = [begin(actor, row, "delete", force=force) for row in deleting]
         after = {"force": force, "forgotten": len(gone), "task_ids": made}
@@ -69,19 +71,28 @@ def forget_on(actor: Actor, project: Project, worker_id: str) -> None:
     checkout = checkout_on(project, worker_id)
     if operations.is_online(checkout.worker):
         raise Conflict(f"{checkout.worker.name} is online: delete it there, without forgetting.")
-    _cancel(actor, [checkout])
+    cancelled = _cancel(actor, [checkout])
     with transaction():
         now, row = access.locked(project.id), locked(checkout)
+        _refuse_new(cancelled, [row])
         audit.record(actor, "checkout.forget", now.path, now.id, before={"worker": worker_of(row).name})
         remove(row)
 
 
-def _cancel(actor: Actor, checkouts: list[Checkout]) -> None:
-    """What waits for these. Before any of their rows is locked: whoever ends a task locks that first."""
+def _cancel(actor: Actor, checkouts: list[Checkout]) -> set[str]:
+    """What waits for these. Before any of their rows is locked: whoever ends a task locks that first. Returns the tasks."""
+    waiting = [task for checkout in checkouts if (task := operations.active_task(checkout))]
+    ids = {task.id for task in waiting}
+    for task in waiting:
+        tasks.cancel(actor, task)
+    return ids
+
+
+def _refuse_new(cancelled: set[str], checkouts: list[Checkout]) -> None:
+    """What began since then (a push, say) would run for a checkout that isn't known any more. Raises Busy."""
     for checkout in checkouts:
-        task = operations.active_task(checkout)
-        if task is not None:
-            tasks.cancel(actor, task)
+        if checkout.task_id not in cancelled:
+            operations.refuse_busy(checkout)
 
 
 # ---- rows

@@ -20,12 +20,12 @@ from webapp.tasks.models import Task
 __all__ = ["again", "branches", "change", "clone", "delete", "place", "pull", "refresh"]
 
 
-def pull(actor: Actor, project: Project, worker_id: str | None = None, *, waits: bool = False) -> list[str]:
+def pull(actor: Actor, project: Project, worker_id: str | None = None) -> list[str]:
     """Bring checkouts up to date: one worker's, or all that aren't busy, on workers that are online. Returns the tasks' ids.
 
-    `waits`: workers that are offline are asked too, and do it when they are back. Raises Busy, WorkerOffline, Conflict.
+    Raises Busy, WorkerOffline, Conflict.
     """
-    return _each(actor, project, "pull", worker_id, waits=waits)
+    return _each(actor, project, "pull", worker_id)
 
 
 def refresh(actor: Actor, project: Project, worker_id: str | None = None) -> list[str]:
@@ -40,13 +40,12 @@ def _each(
     worker_id: str | None,
     *,
     retry_of: str | None = None,
-    waits: bool = False,
 ) -> list[str]:
     if worker_id:
         chosen = [checkout_on(project, worker_id)]
-        operations.refuse_worker(actor, chosen[0].worker, waits=waits)
+        operations.refuse_worker(actor, chosen[0].worker)
     else:
-        chosen = _able(actor, project, waits)
+        chosen = _able(actor, project)
     with transaction():
         now = access.locked(project.id)
         rows = [locked(checkout) for checkout in chosen]
@@ -68,14 +67,14 @@ def _refuse_without_files(checkout: Checkout) -> None:
         raise Conflict(f"It was never cloned whole onto {worker_of(checkout).name}. Clone it there again.")
 
 
-def _able(actor: Actor, project: Project, waits: bool) -> list[Checkout]:
+def _able(actor: Actor, project: Project) -> list[Checkout]:
     """Those that were cloned, on workers that can be sent there. Raises why there is none."""
     able: list[Checkout] = []
     why: GarageError = Conflict(f"{project.path} isn’t on any worker yet. Clone it first.")
     for checkout in project.checkouts:
         if checkout.synced_at is not None:
             try:
-                operations.refuse_worker(actor, checkout.worker, waits=waits)
+                operations.refuse_worker(actor, checkout.worker)
                 able.append(checkout)
             except (WorkerOffline, Forbidden, Invalid) as error:
                 why = error

@@ -71,6 +71,9 @@ def worker_removed(worker: Worker) -> None:
     """Its checkouts go with it, and the projects that waited for just that."""
     worker_revoked(worker)
     query = select(Checkout.project_id, Checkout.id).where(Checkout.worker_id == worker.id)
+    query = query.order_by(
+        Checkout.project_id
+    )  # of two that are removed at once, none has what the other waits for
     for project_id, checkout_id in db.session.execute(query).all():
         access.locked(project_id)
         removal.remove(db.session.get_one(Checkout, checkout_id, with_for_update=True))
