@@ -45,8 +45,9 @@ def _remember(checkout: Checkout) -> str | None:
 
 def _first(checkout: Checkout, goal: Goal, changed: list[str]) -> str:
     _need_clean(changed)
+    _need_in_sight(checkout, goal)
     _switch(checkout, goal)
-    return f"The repository isn’t empty any more: checked out {goal.what}."
+    return f"There was no commit here yet: checked out {goal.what}."
 
 
 def _along(checkout: Checkout, goal: Goal, known: str | None, changed: list[str], own: list[str]) -> str:
@@ -76,16 +77,19 @@ def _switched(checkout: Checkout, goal: Goal, changed: list[str]) -> str:
     if goal.branch is None and was is None and old == goal.commit:
         return "Already up to date."
     _need_clean(changed)
-    # A commit without a branch, and a branch of the same name that is set anew: what only they lead to.
-    left = [] if was else [old]
-    left += [HEADS + goal.branch] if goal.branch and checkout.commit_of(HEADS + goal.branch) else []
-    own = facts.unpushed(checkout, *left)[0] if left else []
-    if own:
+    _need_in_sight(checkout, goal, *([] if was else [old]))
+    _switch(checkout, goal)
+    return f"Checked out {goal.what} instead of {'branch ' + was if was else old[:10]}."
+
+
+def _need_in_sight(checkout: Checkout, goal: Goal, *left: str) -> None:
+    """A commit without a branch that is left, and a branch of the goal’s name that is set anew: what only they lead to."""
+    if goal.branch and checkout.commit_of(HEADS + goal.branch):
+        left = (*left, HEADS + goal.branch)
+    if left and (own := facts.unpushed(checkout, *left)[0]):
         raise Failed(
             f"{_names(own)} only here, and would be out of sight. Push or delete these first, then pull again"
         )
-    _switch(checkout, goal)
-    return f"Checked out {goal.what} instead of {'branch ' + was if was else old[:10]}."
 
 
 def _merge(checkout: Checkout, goal: Goal, changed: list[str]) -> None:

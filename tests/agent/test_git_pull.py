@@ -137,6 +137,15 @@ def test_commits_without_a_branch_are_not_put_out_of_sight(bench: Bench) -> None
     assert failed.facts["commit"] == mine
 
 
+def test_a_branch_without_a_commit_puts_none_of_another_out_of_sight(bench: Bench) -> None:
+    mine = bench.commit("mine.txt", "mine\n")
+    bench.git("checkout", "--quiet", "--orphan", "new")
+    bench.git("rm", "--quiet", "-rf", ".")
+    assert "out of sight" in bench.failed("pull").message
+    assert bench.git("rev-parse", "main") == mine
+    assert bench.failed("delete").facts["refused"] == "unpushed"
+
+
 def test_a_part_of_history_grows_by_what_is_new(tmp_path: Path) -> None:
     bench = Bench(tmp_path, filled(tmp_path / "remote"))
     bench.done("clone", depth=1)
