@@ -17,6 +17,8 @@ from agent.account import Account
 
 # An attempt's id names a directory, so it can't be whatever a server sends.
 SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+# Of an attempt's folder: what its account never gets, or has already.
+_AGENTS_OWN = frozenset({"work", "journal", "lease"})
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,11 @@ class Place:
             os.chown(self.work, account.uid, account.gid)
 
     def hand_over(self, account: Account) -> None:
-        """The files that its tool has made for the task."""
-        for path in self.path.iterdir():
-            if path.name.partition(".")[0] not in {"work", "journal", "lease"}:
-                os.chown(path, account.uid, account.gid, follow_symlinks=False)
-        for path in self.notes.iterdir() if self.notes.is_dir() else ():
+        """The files that its tool has made for the task. A folder after what is in it: what its new owner put there
+        meanwhile would be given to it as well."""
+        files = [path for path in self.path.iterdir() if path.name.partition(".")[0] not in _AGENTS_OWN]
+        inside = list(self.notes.iterdir()) if self.notes.is_dir() else []
+        for path in [*inside, *files]:
             os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
     def write_journal(self, entry: Entry, *, is_new: bool) -> None:

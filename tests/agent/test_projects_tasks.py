@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from agent import process, project
+from agent.account import Account
 from agent.errors import NoCheckout
 from agent.journal import Place
 from agent.offer import BadOffer
@@ -152,6 +153,20 @@ def test_what_its_journal_holds_is_the_same_project(tmp_path: Path) -> None:
 
 
 # ---- as another user
+
+
+def test_a_folder_is_given_away_after_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its new owner could put a link to something of root’s there, which would be given away with the rest."""
+    place = Place(tmp_path / "a-1")
+    place.create()
+    place.notes.mkdir()
+    (place.notes / "git.json").touch()
+    place.script.touch()
+    given: list[str] = []
+    monkeypatch.setattr("agent.journal.os.chown", lambda path, *_, **__: given.append(path.name))
+    place.hand_over(Account(USER, 65534, 65534, (), "/"))
+    assert sorted(given) == ["git.json", "notes", "script"]
+    assert given.index("git.json") < given.index("notes")
 
 
 @pytest.fixture
