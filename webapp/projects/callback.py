@@ -93,10 +93,10 @@ def _succeed(checkout: Checkout, operation: Operation) -> None:
 
 
 def _fail(checkout: Checkout, operation: Operation, said: CheckoutReport) -> None:
-    """A clone that failed left nothing; a pull that failed left what was there, unless its worker says otherwise."""
+    """A clone that failed left nothing; others left what was there, unless its worker says otherwise."""
     if operation == "delete":
         removal.keep(checkout.project_id)
-    elif operation == "clone" or said.usable is False:
+    if operation == "clone" or said.is_unreadable:
         checkout.ends_as = "error"
     if operation != "status" or said.usable is False:
         checkout.error = said.message or f"The {operation} failed. Its log says why."

@@ -60,6 +60,16 @@ class Place:
         return bool(self.checkout.dirty_count or self.checkout.unpushed_count)
 
     @property
+    def is_unreadable(self) -> bool:
+        """Files were there, and git can't read them any more: nobody can tell what a delete would take."""
+        return self.status == "error" and self.is_whole
+
+    @property
+    def needs_force(self) -> bool:
+        """A delete that asks its worker first would be refused, as far as is known."""
+        return self.is_lost_with_it or self.is_unreadable
+
+    @property
     def words(self) -> str:
         """What git is at: the step, and what the agent says of it."""
         if self.task is None or self.task.status == "queued":

@@ -247,6 +247,25 @@ def test_what_would_be_lost_is_shown_and_deleted_only_after_a_second_question(wo
     assert begin(worker)["data"]["task"]["input"]["force"] is True
 
 
+def test_what_git_cant_read_any_more_can_be_deleted_all_the_same(world: World) -> None:
+    worker, client = git_worker(world), world.browser("operator")
+    project_id = cloned(world, worker)
+    page, row = f"/projects/{project_id}", checkout(world, project_id)
+    press(client, f"{page}/delete", worker=worker.id)
+    offer = begin(worker)
+    said = {"usable": True, "refused": "dirty", "message": "git can’t read this checkout any more"}
+    assert tell(worker, project_id, offer, False, **said).json == {"status": "error"}
+    worker.report(offer, "failed", error=said["message"], exit_code=1)
+    answer = client.get(page)
+    for element_id in (f"delete-{row['id']}", "delete"):
+        asked = dialog(answer, element_id)
+        assert "nobody can tell whether changes are lost" in asked
+        assert f'formaction="{page}/delete-anyway"' in asked
+    press(client, f"{page}/delete-anyway")
+    assert finish(world, worker, project_id)["data"]["task"]["input"]["force"] is True
+    assert is_gone(world, project_id)
+
+
 def test_a_checkout_whose_worker_is_gone_is_forgotten(world: World) -> None:
     worker, client = git_worker(world), world.browser("operator")
     project_id = cloned(world, worker)
