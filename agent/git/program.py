@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -98,4 +99,6 @@ def _write(directory: Path, facts: dict[str, Any]) -> None:
 
 
 def start() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a log is UTF-8, whatever the machine’s language
+        sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     sys.exit(main(Path(sys.argv[1]).absolute()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent import git as runner
-from agent.git import extras, names, wish
+from agent.git import extras, names, program, wish
 from agent.git.failures import GitFailed, cleaned
 from agent.git.leftovers import sweep
 from agent.git.progress import Reporter, Said
@@ -206,6 +207,19 @@ def test_only_what_git_left_half_done_is_swept(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     sweep(tmp_path, {"alive"})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_what_is_said_is_utf_8_whatever_the_machines_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(said, encoding="latin-1"))
+    monkeypatch.setattr("sys.argv", ["git.pyz", str(tmp_path / "żółw")])
+    (tmp_path / "żółw").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        program.start()
+    assert ended.value.code == program.BAD_WISH
+    assert "żółw/git.json" in said.getvalue().decode()
 
 
 @pytest.mark.parametrize("is_one_disk", [True, False])
