@@ -66,7 +66,7 @@ MEMBERS: Mapping[str, Any] = {
     "CredentialAnswer.projects": ["ada_app"],
     "CredentialGone.projects": ["ada_app"],
     "DeliveryAnswer.event": "push",
-    "HookAnswer.said": "pulled by 2 workers",
+    "HookAnswer.said": "lab-01: pulled.",
     "HostKeyAnswer.key_type": "ssh-ed25519",
     "NewWebhookAnswer.id": IDS["webhook_id"],
     "Placing.checkout_id": CHECKOUT,

@@ -26,6 +26,7 @@ def _username(text: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(one_line)]
+UserName = Annotated[Line, AfterValidator(_username), Field(max_length=255)]
 
 
 class NewCredential(Body):
@@ -36,7 +37,7 @@ class NewCredential(Body):
     name: Annotated[Line, AfterValidator(_not_blank), Field(max_length=100)]
     kind: CredentialKind
     host: Annotated[str, Field(max_length=255, description="As in the URL, with the port where it names one")]
-    username: Annotated[Line, AfterValidator(_username), Field(max_length=255)] = Field(
+    username: UserName = Field(
         "", description="Sent beside a token. Left out: git, which is fine nearly everywhere"
     )
     token: Annotated[str, Field(max_length=4000)] | None = None

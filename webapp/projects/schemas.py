@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from webapp.api.body import AgentBody, Body, Query, cleaned, example, one_line
 from webapp.api.paging import AFTER, IdCursor, Limit
+from webapp.projects.credential_schemas import UserName
 from webapp.projects.rules import COMMIT, CredentialKind, RefKind, ref_problem
 from webapp.tasks.schemas import Id
 
@@ -48,7 +49,7 @@ class InlineCredential(Body):
     """A credential that is typed in with the project: it becomes the project’s own."""
 
     kind: CredentialKind
-    username: Annotated[str, Field(max_length=255)] = ""
+    username: UserName = ""
     token: Annotated[str, Field(max_length=4000)] | None = None
     private_key: Annotated[str, Field(max_length=20_000)] | None = None
 

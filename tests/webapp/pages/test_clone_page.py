@@ -28,6 +28,11 @@ WRONG: tuple[tuple[dict[str, str], str, str], ...] = (
     ({"credential": "known", "credential_id": "x"}, "credential_id", "match"),
     ({"credential": "new"}, "credential_secret", "Paste the token or the key"),
     ({"credential": "new", "credential_secret": "two words"}, "credential_secret", "no spaces"),
+    (
+        {"credential": "new", "credential_secret": TOKEN, "credential_username": "a:b"},
+        "credential_username",
+        "no colon",
+    ),
 )
 BRANCHES = {
     "branches": [{"name": "main", "commit": "a" * 40}, {"name": "release/3", "commit": "b" * 40}],
