@@ -7,9 +7,10 @@ from typing_extensions import TypedDict
 
 from webapp.api.answers import Id as IdAnswer
 from webapp.api.answers import Next, NextId, Time
-from webapp.api.body import Body, Query, example, one_line
+from webapp.api.body import Body, Query, example
 from webapp.api.paging import AFTER, MOST, Limit
 from webapp.projects.rules import CredentialKind
+from webapp.projects.schemas import Line, UserName
 from webapp.tasks.schemas import Id
 
 
@@ -17,16 +18,6 @@ def _not_blank(text: str) -> str:
     if not text:
         raise ValueError("Give it a name.")
     return text
-
-
-def _username(text: str) -> str:
-    if " " in text or ":" in text:
-        raise ValueError("has no spaces and no colon")
-    return text
-
-
-Line = Annotated[str, AfterValidator(one_line)]
-UserName = Annotated[Line, AfterValidator(_username), Field(max_length=255)]
 
 
 class NewCredential(Body):

@@ -7,11 +7,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from webapp.api.body import AgentBody, Body, Query, cleaned, example, one_line
 from webapp.api.paging import AFTER, IdCursor, Limit
-from webapp.projects.credential_schemas import UserName
 from webapp.projects.rules import COMMIT, CredentialKind, RefKind, ref_problem
 from webapp.tasks.schemas import Id
 
+
+def _username(text: str) -> str:
+    if " " in text or ":" in text:
+        raise ValueError("has no spaces and no colon")
+    return text
+
+
 Line = Annotated[str, AfterValidator(one_line)]
+UserName = Annotated[Line, AfterValidator(_username), Field(max_length=255)]
 DEPTH_MOST = 1_000_000  # what the tool takes
 WORKER = "01900000-0000-7000-8000-000000000003"
 URL = "https://git.example/team/app.git"
