@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.git import facts, unfinished
-from agent.git.checkout import BEFORE, ORIGIN, Checkout
+from agent.git.checkout import BEFORE, KEEPING, ORIGIN, Checkout
 from agent.git.failures import Failed
 from agent.git.goal import Goal
 from agent.git.mirror import Mirror
@@ -95,8 +95,7 @@ def _need_in_sight(checkout: Checkout, goal: Goal, *left: str) -> None:
 def _merge(checkout: Checkout, goal: Goal, changed: list[str]) -> None:
     with unfinished.noted(checkout, goal, is_clean=not changed):
         checkout.run(
-            # What the repository ignores may be somebody’s work too: git would write over it.
-            *("merge", "--ff-only", "--no-overwrite-ignore", "--no-stat", "--progress"),
+            *("merge", "--ff-only", KEEPING, "--no-stat", "--progress"),
             goal.commit or "",
             is_logged=True,
         )
@@ -104,7 +103,7 @@ def _merge(checkout: Checkout, goal: Goal, changed: list[str]) -> None:
 
 def _switch(checkout: Checkout, goal: Goal) -> None:
     with unfinished.noted(checkout, goal, is_clean=True):
-        checkout.switch(goal)
+        checkout.switch(goal, KEEPING)
 
 
 def _need_clean(changed: list[str], why: str = "") -> None:

@@ -20,6 +20,8 @@ ORIGIN = "refs/remotes/origin/"
 START = "refs/garageswarm/start"
 # Where the remote was before the last pull.
 BEFORE = "refs/garageswarm/before"
+# What the repository ignores may be somebody’s work too: git would write over it.
+KEEPING = "--no-overwrite-ignore"
 # For rev-list: without what came from the remote.
 REMOTES = ("--not", "--remotes=origin", "--glob=refs/garageswarm/*")
 LOCAL = ("file",)
@@ -201,15 +203,15 @@ class Checkout:
         if default and self.commit_of(ORIGIN + default):
             self.run("symbolic-ref", f"{ORIGIN}HEAD", ORIGIN + default)
 
-    def switch(self, goal: Goal) -> None:
-        """Files, index and HEAD as the goal says, whatever they were."""
+    def switch(self, goal: Goal, how: str = "--force") -> None:
+        """Files, index and HEAD as the goal says: by force whatever they were, or KEEPING what somebody may need."""
         commit = goal.commit or ""
         where = ["--no-track", "-B", goal.branch] if goal.branch else ["--detach"]
         if goal.branch is None:
             self.run("update-ref", START, commit)
         self.git.reporter.say("checking out", "checking_out", "Checking out files")
         self.run(
-            *("checkout", "--quiet", "--progress", "--force", "--no-recurse-submodules"),
+            *("checkout", "--quiet", "--progress", how, "--no-recurse-submodules"),
             *(*where, commit, "--"),
         )
 

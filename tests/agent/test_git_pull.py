@@ -61,7 +61,11 @@ def test_what_the_repository_ignores_is_not_written_over(bench: Bench) -> None:
     bench.write(".env", "mine\n")
     bench.remote.commit({".env": "theirs\n"}, "Or rather not")
     assert "files were changed here" in bench.failed("pull").message
+    bench.remote.commit({".env": "theirs\n"}, "Rewritten", on=bench.remote.git("rev-parse", "main~2"))
+    assert "files were changed here" in bench.failed("pull").message
     assert (bench.checkout / ".env").read_text() == "mine\n"
+    (bench.checkout / ".env").unlink()
+    assert "history was rewritten" in bench.done("pull")["message"]
 
 
 def test_own_commits_stay_where_nothing_is_new(bench: Bench) -> None:
