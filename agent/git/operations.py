@@ -19,8 +19,6 @@ from agent.git.wish import Wish
 SHOWN = 5
 # Of the names of one kind, as JSON: the agent takes no more than 1 MB of facts in all.
 MOST_LISTED_BYTES = 400_000
-# What stands for the names of files where nobody can tell them.
-UNKNOWN = "all of it, as far as anybody can tell"
 
 
 @dataclass
@@ -122,7 +120,6 @@ def delete(work: Work) -> str:
 
 def _refuse_loss(work: Work, checkout: Checkout) -> None:
     if not _is_readable(work, checkout):
-        work.facts |= {"dirty": [UNKNOWN], "dirty_count": 1}
         raise Failed(
             "git can’t read this checkout any more, so nobody can tell what would be lost: delete it with force",
             refused="dirty",
