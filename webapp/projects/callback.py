@@ -96,7 +96,7 @@ def _fail(checkout: Checkout, operation: Operation, said: CheckoutReport) -> Non
     """A clone that failed left nothing; others left what was there, unless its worker says otherwise."""
     if operation == "delete":
         removal.keep(checkout.project_id)
-    if operation == "clone" or said.usable is False:
+    if operation == "clone" or said.is_unreadable:
         checkout.ends_as = "error"
     if operation != "status" or said.usable is False:
         checkout.error = said.message or f"The {operation} failed. Its log says why."

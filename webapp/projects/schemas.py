@@ -194,6 +194,7 @@ class CheckoutReport(AgentBody):
     success: bool
     message: Annotated[str, _line(1000)] = ""
     usable: bool | None = Field(None, description="false: no task could work in it")
+    refused: Name | None = Field(None, description="Of a delete: what would be lost, so that it needs force")
     local_path: Annotated[str, _line(4096)] | None = None
     branch: Name | None = None
     commit: CommitId | None = None
@@ -213,3 +214,9 @@ class CheckoutReport(AgentBody):
     host_keys: Annotated[list[Annotated[str, Field(max_length=8192)]], Field(max_length=20)] = Field(
         default_factory=list
     )
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Git has no checkout there that it can read: a delete that is refused without a name to show, too."""
+        names_nothing = self.refused is not None and not self.dirty_count and not self.unpushed_count
+        return self.usable is False or names_nothing

@@ -254,7 +254,7 @@ def test_what_git_cant_read_any_more_can_be_deleted_all_the_same(world: World) -
     page, row = f"/projects/{project_id}", checkout(world, project_id)
     press(client, f"{page}/delete", worker=worker.id)
     offer = begin(worker)
-    said = {"usable": False, "message": "git can’t read this checkout any more"}
+    said = {"usable": True, "refused": "dirty", "message": "git can’t read this checkout any more"}
     assert tell(worker, project_id, offer, False, **said).json == {"status": "error"}
     worker.report(offer, "failed", error=said["message"], exit_code=1)
     answer = client.get(page)
