@@ -13,7 +13,7 @@ from webapp.workers.guards import caller, worker_key
 
 blueprint = api_blueprint("projects_agent_api", __name__)
 
-REPORT_BYTES = 512 * 1024
+REPORT_BYTES = 1024 * 1024
 
 
 @blueprint.post("/projects/<id:project_id>/status")
