@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.people import People, Session, Visits
+from tests.browser.people import SOCKETS, People, Session, Visits
 
 pytestmark = pytest.mark.browser
 
@@ -70,7 +70,9 @@ def test_a_cookie_is_worth_nothing_after_signing_out(visits: Visits, people: Peo
 def test_a_page_that_stays_open_ends_at_the_sign_in_when_its_session_does(
     visits: Visits, people: People
 ) -> None:
-    visits.expect_noise("WebSocket connection to|status of 401|Response Status Error")
+    visits.expect_noise(
+        f"{SOCKETS}|status of 401|Response Status Error"
+    )  # it may try again a few times first
     person = people.newcomer("leaver", "viewer")
     page = visits.page(person)
     page.goto("/tasks")
