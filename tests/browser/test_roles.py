@@ -67,7 +67,7 @@ def test_an_operator_works_with_tasks_and_not_with_workers_or_people(visits: Vis
     expect(page.get_by_role("link", name="Cancel…")).to_be_visible()
     page.goto("/settings")
     tabs = page.get_by_role("navigation", name="Settings")
-    expect(tabs.get_by_role("link")).to_have_text(["Account", "API tokens", "Retention"])
+    expect(tabs.get_by_role("link")).to_have_text(["Account", "API tokens", "Credentials", "Retention"])
     page.goto("/settings/members")
     expect(page.get_by_role("heading", name="Not with your role")).to_be_visible()
 
@@ -77,4 +77,4 @@ def test_an_admin_finds_it_all(visits: Visits, stack: Stack) -> None:
     page.goto(f"/workers/{stack.worker('agent-1')['id']}")
     assert any(path.endswith("/change") for path in what_changes(page))
     page.goto("/settings")
-    expect(page.get_by_role("navigation", name="Settings").get_by_role("link")).to_have_count(6)
+    expect(page.get_by_role("navigation", name="Settings").get_by_role("link")).to_have_count(7)
