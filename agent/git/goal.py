@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from agent.git.failures import Failed
+from agent.git.failures import Failed, cleaned
 from agent.git.remote import ALL, HEADS, TAGS, Refs, refspecs
 from agent.git.wish import Wish
 
@@ -30,6 +30,10 @@ def of(wish: Wish, refs: Refs) -> Goal:
         return Goal(None, _found(wish.ref, refs.tags, "tag"), f"tag {wish.ref}")
     if wish.ref_kind == "branch":
         return Goal(wish.ref, _found(wish.ref, refs.heads, "branch"), f"branch {wish.ref}")
+    if refs.odd_default is not None:  # another one in its place would be nobody’s choice
+        raise Failed(
+            f"the remote’s default branch is called {cleaned(refs.odd_default)}, which isn’t taken: choose a branch"
+        )
     if refs.is_empty:
         return Goal(what="an empty repository")
     name = refs.default or _likely(refs.heads)

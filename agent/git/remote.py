@@ -31,6 +31,7 @@ class Refs:
     tags: dict[str, str] = field(default_factory=dict)
     default: str | None = None
     digits: int = 40
+    odd_default: str | None = None  # the remote’s default branch where its name is one that isn’t taken
 
     @property
     def is_empty(self) -> bool:
@@ -69,7 +70,8 @@ def parsed(text: str) -> Refs:
         elif name.startswith(TAGS) and is_ref(short := name.removeprefix(TAGS).removesuffix("^{}")):
             tags[short] = value
         digits = len(value) if COMMIT.fullmatch(value) else digits
-    return Refs(heads, tags, default if default in heads else None, digits)
+    odd = default if default is not None and not is_ref(default) else None
+    return Refs(heads, tags, default if default in heads else None, digits, odd)
 
 
 def protocols(url: str, schemes: Sequence[str]) -> list[str]:
