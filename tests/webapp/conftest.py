@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from psycopg import sql
 
+from tests.quick import forget_durability, quick_apps
 from tests.services import PostgresServer
 from tests.world import World, copy_of, migrate, settings_for
 from webapp import clock, create_app, leadership
@@ -18,6 +20,12 @@ from webapp.config import Settings
 from webapp.extensions import db
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_apps() -> Iterator[None]:
+    with quick_apps():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -48,13 +56,15 @@ class Databases:
     def _empty(self, url: str) -> None:
         tables = [sql.Identifier(table.name) for table in reversed(db.metadata.sorted_tables)]
         with psycopg.connect(url, options="-c lock_timeout=2s") as connection:
-            for table in tables:
-                connection.execute(sql.SQL("DELETE FROM {}").format(table))
+            connection.execute(
+                sql.SQL("; ").join(sql.SQL("DELETE FROM {}").format(table) for table in tables)
+            )
             # What a test may have done to it is undone by a new one.
             if connection.execute("SELECT version_num FROM alembic_version").fetchall() != [(_head(),)]:
                 raise psycopg.DataError
 
 
+@cache
 def _head() -> str | None:
     return ScriptDirectory(str(ROOT / "webapp" / "migrations")).get_current_head()
 
@@ -89,9 +99,11 @@ def new_world(new_settings: Callable[..., Settings]) -> Iterator[Callable[..., W
 
     def make(**changes: Any) -> World:
         changes = {"registrations_per_minute": 10_000, **changes}
-        world = World(create_app(new_settings(**changes)))
-        made.append(world)
-        return world
+        app = create_app(new_settings(**changes))
+        with app.app_context():
+            forget_durability(db.engine)
+        made.append(World(app))
+        return made[-1]
 
     yield make
     for world in made:
