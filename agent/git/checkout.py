@@ -12,7 +12,7 @@ from agent.git.failures import Failed, GitFailed
 from agent.git.goal import Goal
 from agent.git.mirror import Mirror
 from agent.git.remote import HEADS, TAGS
-from agent.git.runs import Git, decoded
+from agent.git.runs import MAX_ANSWER, Git, decoded
 from agent.git.wish import Wish
 
 ORIGIN = "refs/remotes/origin/"
@@ -20,6 +20,9 @@ ORIGIN = "refs/remotes/origin/"
 START = "refs/garageswarm/start"
 # Where the remote was before the last pull.
 BEFORE = "refs/garageswarm/before"
+# The remote’s tags as they were last seen: another tag is somebody’s own, and so is what only that one leads to.
+KNOWN_TAGS = "refs/garageswarm/tags/"
+_KNOW_TAGS = f"+{TAGS}*:{KNOWN_TAGS}*"
 # What the repository ignores may be somebody’s work too: git would write over it.
 KEEPING = "--no-overwrite-ignore"
 # For rev-list: without what came from the remote.
@@ -65,7 +68,11 @@ class Checkout:
         return self.ask("rev-parse", "--git-dir") is not None
 
     def run(
-        self, *arguments: str, variables: Mapping[str, str] | None = None, is_logged: bool = True
+        self,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+        is_logged: bool = True,
+        most: int = MAX_ANSWER,
     ) -> bytes:
         return self.git.run(
             *arguments,
@@ -75,6 +82,7 @@ class Checkout:
             variables={"GIT_LFS_SKIP_SMUDGE": "1", **(variables or {})},
             protocols=LOCAL,
             is_logged=is_logged,
+            most=most,
         )
 
     @cached_property
@@ -134,7 +142,8 @@ class Checkout:
             self.switch(goal)
 
     def _clone(self, mirror: Mirror, wish: Wish, goal: Goal) -> None:
-        one = ["--single-branch", "--no-tags"] if _is_single(wish, goal) else []
+        is_single = _is_single(wish, goal)
+        one = ["--single-branch", "--no-tags"] if is_single else ["-c", f"remote.origin.fetch={_KNOW_TAGS}"]
         branch = [f"--branch={goal.branch}"] if goal.branch else []
         self.git.run(
             *("clone", "--quiet", "--no-checkout", "--origin=origin", "--template=", *one, *branch),
@@ -176,19 +185,21 @@ class Checkout:
 
     def fetch_commit(self, mirror: Mirror, commit: str) -> None:
         """With all branches: of a submodule, whose commit may be on none."""
-        self._fetch(mirror, [f"+{HEADS}*:{ORIGIN}*", f"+{commit}:{START}"], "--prune")
+        self._fetch(mirror, [f"+{HEADS}*:{ORIGIN}*", _KNOW_TAGS, f"+{commit}:{START}"], "--prune")
 
     @staticmethod
     def _refspecs(wish: Wish, goal: Goal) -> tuple[list[str], list[str]]:
-        """Of branches, and of what stays where the remote drops it: the same name may be one’s own."""
+        """Of what is known of the remote, and of what stays where the remote drops it: the same name may be one’s own."""
         start = [] if goal.branch else [f"+{goal.commit}:{START}"]
         if _is_single(wish, goal):
             return [f"+{HEADS}{goal.branch}:{ORIGIN}{goal.branch}"], []
         if wish.depth is None:
-            return [f"+{HEADS}*:{ORIGIN}*"], [f"+{TAGS}*:{TAGS}*", *start]
+            return [f"+{HEADS}*:{ORIGIN}*", _KNOW_TAGS], [f"+{TAGS}*:{TAGS}*", *start]
         if goal.branch is not None:
             return [f"+{HEADS}*:{ORIGIN}*"], []
-        return [], [*start, *([f"+{TAGS}{wish.ref}:{TAGS}{wish.ref}"] if wish.ref_kind == "tag" else [])]
+        name = f"{TAGS}{wish.ref}"
+        tag = [f"+{name}:{name}", f"+{name}:{KNOWN_TAGS}{wish.ref}"] if wish.ref_kind == "tag" else []
+        return [], [*start, *tag]
 
     def _fetch(self, mirror: Mirror, refspecs: list[str], *options: str) -> None:
         self.run(

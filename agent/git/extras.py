@@ -108,6 +108,8 @@ def _place(checkout: Checkout, inner: Checkout, mirror: Mirror, module: Module) 
     finally:
         checkout.run("config", "--replace-all", f"{key}.url", module.url)
     checkout.git.run("config", "--replace-all", "remote.origin.url", module.url, at=inner.git_dir)
+    # Known as the remote’s from here on, also where none of its branches leads to it.
+    inner.fetch_commit(mirror, module.commit)
 
 
 def _is_brought(inner: Checkout, mirror: Mirror, module: Module) -> bool:

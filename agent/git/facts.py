@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from agent.git import room
+from agent.git import inner, marked, room
 from agent.git.checkout import ORIGIN, REMOTES, Checkout
 from agent.git.failures import cleaned
 from agent.git.remote import HEADS
@@ -16,14 +16,16 @@ MOST_BRANCHES = 500
 RECENT = 20
 NAME_LENGTH = 255
 SUBJECT_LENGTH = 300
+# For rev-list: branches, tags, what was stashed away, and what each working tree has checked out. What was fetched from
+# another remote isn’t one’s own.
+EVERYWHERE = ("--exclude=refs/remotes/*", "--exclude=refs/garageswarm/*", "--all")
 _LOG = "--format=%H%x1f%ct%x1f%an%x1f%s"
 
 
 def gathered(checkout: Checkout) -> dict[str, Any]:
     """Of one that is whole."""
     commits = recent(checkout)
-    changed = dirty(checkout)
-    own, own_count = unpushed(checkout)
+    changed, own, own_count = only_here(checkout)
     newest = (
         commits[0] if commits else {"commit": None, "subject": None, "author": None, "committed_at": None}
     )
@@ -56,10 +58,22 @@ def dirty(checkout: Checkout) -> list[str]:
     return [cleaned(decoded(entry[3:]), NAME_LENGTH) for entry in said.split(b"\0") if len(entry) > 3]
 
 
+def only_here(checkout: Checkout) -> tuple[list[str], list[str], int]:
+    """What nobody else has: all files that differ, some of the commits, and how many of these there are."""
+    entries = marked.entries(checkout)
+    changed = [*dirty(checkout), *marked.differing(checkout, entries)]
+    own, count = unpushed(checkout, *EVERYWHERE)
+    for name, one in inner.found(checkout, entries):
+        if one.path != checkout.path:
+            changed += [f"{name}/{file}" for file in marked.differing(one, marked.entries(one))]
+        more, number = unpushed(one, *EVERYWHERE)
+        own, count = [*own, *(f"{name}: {entry}" for entry in more)], count + number
+    changed = list(dict.fromkeys(cleaned(file, NAME_LENGTH) for file in changed))
+    return changed, [cleaned(entry, SUBJECT_LENGTH) for entry in own[:MANY]], count
+
+
 def unpushed(checkout: Checkout, *tips: str) -> tuple[list[str], int]:
-    """Commits that no branch of the remote leads to: some of them, and how many there are. Of any local branch, and what was
-    stashed away, unless `tips` says where from."""
-    tips = tips or ("--branches", *(name for name in ("HEAD", "refs/stash") if checkout.commit_of(name)))
+    """Commits that `tips` lead to and nothing of the remote does: some of them, and how many there are."""
     count = checkout.counted(*tips, *REMOTES)
     if not count:
         return [], 0

@@ -74,7 +74,7 @@ class Git:
         self.reporter = reporter
         self._look = look
         self._search = search
-        self._home = home
+        self.home = home
         self._calls = itertools.count(1)
         self._stop = threading.Event()
         self.held: list[int] = []  # locks, which hold for as long as one of git’s programs still runs
@@ -106,8 +106,10 @@ class Git:
         variables: Mapping[str, str] | None = None,
         protocols: Sequence[str] = (),
         is_logged: bool = True,
+        most: int = MAX_ANSWER,
     ) -> bytes:
-        """→ its stdout. `at` is the git folder, `tree` the files that belong to it. Raises GitFailed, Failed, Stopped."""
+        """→ its stdout, of no more than `most` bytes. `at` is the git folder, `tree` the files that belong to it. Raises
+        GitFailed, Failed, Stopped."""
         self.check()
         argv = [self.program]
         for setting in [
@@ -120,9 +122,9 @@ class Git:
         argv += [f"--work-tree={tree}"] if tree else []
         environment = {**self._environment(protocols), **(variables or {})}
         said = Said(self.reporter, is_logged=is_logged)
-        child = _start([*argv, *arguments], environment, tree or self._home, self.held)
+        child = _start([*argv, *arguments], environment, tree or self.home, self.held)
         try:
-            answer = self._until_end(child, said)
+            answer = self._until_end(child, said, most)
         finally:
             _end(child)
         if child.returncode != 0:
@@ -149,10 +151,10 @@ class Git:
         return {
             **own,
             "PATH": self._search,
-            "HOME": str(self._home),
+            "HOME": str(self.home),
             CALL: str(next(self._calls)),
             # Were there a repository in a folder above, git would go by its settings.
-            "GIT_CEILING_DIRECTORIES": str(self._home.parent),
+            "GIT_CEILING_DIRECTORIES": str(self.home.parent),
             "LC_ALL": "C.UTF-8",
             "TZ": "UTC",
             "GIT_CONFIG_NOSYSTEM": "1",
@@ -168,7 +170,7 @@ class Git:
             "GIT_ALLOW_PROTOCOL": ":".join(protocols) or "none",
         }
 
-    def _until_end(self, child: subprocess.Popen[bytes], said: Said) -> bytes:
+    def _until_end(self, child: subprocess.Popen[bytes], said: Said, most: int) -> bytes:
         answer = bytearray()
         looked_at = time.monotonic()
         with _pipes(child) as pipes:
@@ -181,7 +183,7 @@ class Git:
                         said.feed(data)
                     else:
                         answer += data
-                if len(answer) > MAX_ANSWER:
+                if len(answer) > most:
                     raise Failed("git lists more files, branches or tags than can be handled here")
                 if self._stop.is_set():
                     raise Stopped
