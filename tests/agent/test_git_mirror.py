@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.agent.conftest import wait_for
+from tests.agent.conftest import is_running, wait_for
 from tests.agent.git_bench import Bench
+from tests.git.gate import Gate
 from tests.git.hostile import TREES
 from tests.git.repositories import Link, Repository, Submodule, filled, git
 from tests.large_repository import MB, Shape, build
@@ -38,6 +39,12 @@ def note_of(bench: Bench) -> dict[str, Any]:
     return found[0] if found else {}
 
 
+def steps_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """As they are told now: the one that goes on, and those before it."""
+    said = json.loads((folder / "progress.json").read_bytes())
+    return {step["step_id"]: step for step in [*said["before"], said]}
+
+
 def test_a_large_first_fetch_keeps_its_steps_when_it_is_killed(large: Bench) -> None:
     begun = large.begin("clone")
     wait_for(lambda: note_of(large).get("depth") == 1)
@@ -56,33 +63,32 @@ def test_a_large_first_fetch_keeps_its_steps_when_it_is_killed(large: Bench) -> 
 
 
 def test_progress_is_told_while_it_goes_on(large: Bench) -> None:
-    begun = large.begin("clone")
-    seen: dict[str, dict[str, Any]] = {}
-
-    def is_over() -> bool:
-        path = begun[1] / "progress.json"
-        if path.exists():
-            said = json.loads(path.read_bytes())
-            seen[said["step_id"]] = said
-        return begun[0].poll() is not None
-
-    wait_for(is_over)
+    gate = Gate(large.root / "gate", before="checkout --quiet")
+    gate.shut()
+    begun = large.begin("clone", search=gate.path)
+    wait_for(gate.is_waited_at)
+    seen = steps_of(begun[1])
+    gate.open()
     assert large.ended(begun).code == 0
-    assert {"receiving", "checking_out"} <= set(seen)
+    assert "checking_out" in steps_of(begun[1])
     assert seen["receiving"]["stage"] == "fetching"
     assert "MiB" in seen["receiving"]["message"]
     assert 0 <= seen["receiving"]["progress"] <= 100
 
 
-def test_sigterm_ends_git_and_leaves_no_half_clone(large: Bench) -> None:
-    begun = large.begin("clone")
-    wait_for(lambda: any(large.projects.glob(".*.partial")))
+def test_sigterm_ends_git_and_leaves_no_half_clone(bench: Bench) -> None:
+    gate = Gate(bench.root / "gate", before="checkout --quiet")
+    gate.shut()
+    begun = bench.begin("clone", search=gate.path)
+    wait_for(gate.is_waited_at)
+    assert any(bench.projects.glob(".*.partial"))
     begun[0].send_signal(signal.SIGTERM)
-    done = large.ended(begun)
-    assert done.code == 143
-    assert done.facts == {}
-    assert list(large.projects.iterdir()) == []
-    assert large.run("clone").code == 0
+    done = bench.ended(begun)
+    assert (done.code, done.facts) == (143, {})
+    assert not is_running(gate.waiting)
+    assert list(bench.projects.iterdir()) == []
+    gate.open()
+    bench.done("clone", search=gate.path)
 
 
 def test_a_full_disk_stops_it_before_there_is_no_room(large: Bench) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -19,36 +17,6 @@ from tests.stack import Process, eventually
 
 # Remotes of tests speak plain http, on loopback.
 OVER_HTTP = {"git_schemes": "https,ssh,http"}
-# The real program, but not before somebody opens the gate.
-WAITS_AT_THE_GATE = """#!/bin/sh
-while [ -e {gate} ]; do : > {seen}; sleep 0.05; done
-exec {git} "$@"
-"""
-
-
-class Gate:
-    """A `git` for an agent's PATH that waits while the gate is shut: a moment in the middle of any operation."""
-
-    def __init__(self, folder: Path) -> None:
-        self._shut, self._seen, self.programs = folder / "shut", folder / "seen", folder / "programs"
-        self.programs.mkdir(parents=True)
-        script = WAITS_AT_THE_GATE.format(gate=self._shut, seen=self._seen, git=shutil.which("git"))
-        (self.programs / "git").write_text(script)
-        (self.programs / "git").chmod(0o755)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"PATH": f"{self.programs}:{os.environ['PATH']}"}
-
-    def shut(self) -> None:
-        self._seen.unlink(missing_ok=True)
-        self._shut.touch()
-
-    def open(self) -> None:
-        self._shut.unlink()
-
-    def is_waited_at(self) -> bool:
-        return self._seen.exists()
 
 
 def started(garage: Garage, **agent: Any) -> tuple[Desk, Process]:

@@ -10,7 +10,8 @@ from tests.contract.projects import Garage as Desk
 from tests.contract.projects import Project
 from tests.faults.conftest import NewGarage
 from tests.faults.garage import SHORT
-from tests.faults.projects import OVER_HTTP, Gate, becomes, power_cut, started
+from tests.faults.projects import OVER_HTTP, becomes, power_cut, started
+from tests.git.gate import Gate
 from tests.git.http_remote import HttpRemote
 from tests.stack import eventually
 
