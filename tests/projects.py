@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import text
+
 from tests.world import TOOLS, WorkerOf, World
 
 URL = "https://git.example/team/app.git"
 COMMIT = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 PLACE = "/var/lib/garageswarm/projects/operator_app"
+# Whether somebody waits for what this transaction has locked. On PostgreSQL.
+IS_BLOCKED = text("SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
 _TEXT, _FLAG = {"type": "string"}, {"type": "boolean"}
 # What a real agent declares of git, in short.
 GIT = {

@@ -332,15 +332,6 @@ def test_what_doesnt_speak_with_the_remote_gets_none_and_needs_none(world: World
     assert is_gone(world, project_id)
 
 
-def test_a_task_that_waits_finds_a_deleted_one_gone(world: World) -> None:
-    worker, credential_id = online(world), made(world)["id"]
-    task_id = clone(world, worker, credential_id=credential_id).json["task_id"]
-    assert world.api("admin", "DELETE", f"/credentials/{credential_id}").status_code == 200
-    assert worker.sync().json["offers"] == []
-    [attempt] = world.task(task_id)["attempts"]
-    assert "credential was deleted" in attempt["error"]
-
-
 def test_a_missing_encryption_key_fails_what_needs_the_credential_and_nothing_else(world: World) -> None:
     worker, credential_id = online(world), made(world)["id"]
     task_id = clone(world, worker, credential_id=credential_id).json["task_id"]
@@ -359,18 +350,6 @@ def test_when_data_is_made_the_host_is_looked_at_again(world: World) -> None:
         assert credentials.given(world.other_organisation(), credential_id, URL) is None
         release()
     assert listed(world)[0]["used_at"] is None
-
-
-def test_deleting_one_says_which_projects_lose_it(world: World) -> None:
-    worker, credential_id = online(world), made(world)["id"]
-    for name in ("engine", "docs"):
-        assert clone(world, worker, credential_id=credential_id, name=name).status_code == 202
-    assert listed(world)[0]["projects"] == ["operator_docs", "operator_engine"]
-    gone = world.api("admin", "DELETE", f"/credentials/{credential_id}")
-    assert gone.json == {"projects": ["operator_docs", "operator_engine"]}
-    assert [row["credential_id"] for row in world.rows("projects")] == [None, None]
-    [entry] = world.audited("credential.delete")
-    assert "operator_docs" in str(entry["before"])
 
 
 def test_one_that_is_typed_in_with_the_clone_is_the_projects_own(world: World) -> None:

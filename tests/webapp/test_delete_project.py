@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.projects import (
     FACTS,
+    IS_BLOCKED,
     begin,
     checkout,
     clone,
@@ -20,9 +22,9 @@ from tests.projects import (
     tell,
 )
 from tests.webapp.hooks import made
-from tests.world import WorkerOf, World, at_once, later, problem
-from webapp.database import new_id
-from webapp.projects import removal
+from tests.world import WorkerOf, World, at_once, later, problem, until
+from webapp.database import new_id, release, transaction
+from webapp.projects import access, removal
 
 LOST = {"dirty": ["notes.txt"], "dirty_count": 1, "unpushed": ["abc123 try"], "unpushed_count": 1}
 
@@ -209,6 +211,58 @@ def test_what_it_waits_for_is_cancelled_with_a_project(world: World) -> None:
     deleted(world, worker, project_id)
     task = world.task(task_id)
     assert (task["status"], "was deleted" in task["summary"]) == ("cancelled", True)
+
+
+def forgotten(world: World, project_id: str) -> None:
+    """Its worker is gone for a while, and a person doesn't wait for it."""
+    later(60)
+    assert delete(world, project_id, forget=True).status_code == 202
+    assert is_gone(world, project_id)
+
+
+def test_a_task_that_would_be_tried_again_ends_when_its_project_is_gone(world: World) -> None:
+    worker = git_worker(world)
+    project_id = cloned(world, worker)
+    lost = world.running_task(worker, project_id=project_id, on_lost="requeue")
+    forgotten(world, project_id)
+    later(3600)
+    assert world.end_lost() == 1
+    task = world.task(lost["task_id"])
+    assert task["status"] == "failed"
+    assert "stopped answering" in task["summary"]
+    assert "project was deleted" in task["summary"]
+    assert task["attempts"][0]["failure_class"] == "worker_lost"
+
+
+def test_one_that_its_worker_gives_back_ends_too(world: World) -> None:
+    worker = git_worker(world)
+    project_id = cloned(world, worker)
+    task_id = world.queued_task(project_id=project_id)
+    offer = worker.take()
+    forgotten(world, project_id)
+    for _ in range(2):
+        answer = worker.report(offer, "failed", failure_class="refused", error="no shell here")
+        assert (answer.status_code, answer.json["new_status"]) == (200, "failed")
+    task = world.task(task_id)
+    assert (task["status"], task["summary"]) == ("failed", "its project was deleted")
+
+
+def test_a_task_that_is_submitted_while_its_project_goes_is_refused(world: World) -> None:
+    worker = git_worker(world)
+    project_id = cloned(world, worker)
+    world.api_token("operator")
+    later(60)
+    with ThreadPoolExecutor(1) as pool, world.app.app_context():
+        actor = world.person("operator")
+        with transaction() as session:
+            removal.delete(actor, access.project_for(actor, project_id), forget=True)
+            submitted = pool.submit(world.submit, project_id=project_id)
+            if session.get_bind().dialect.name == "postgresql":
+                until(lambda: submitted.done() or session.scalar(IS_BLOCKED))
+        release()
+        body = problem(submitted.result(50), 422, "invalid")
+    assert body["errors"][0]["field"] == "project_id"
+    assert {row["status"] for row in world.rows("tasks")} == {"completed"}
 
 
 def test_of_two_deletes_at_once_one_is_made(world: World) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import delete
 
+from tests.projects import IS_BLOCKED
 from tests.webapp.hooks import (
     PUSH,
     github,
@@ -251,13 +252,12 @@ def test_the_same_delivery_at_once_does_its_work_once(world: World) -> None:
 
 def test_a_push_while_its_project_goes_waits_for_that_and_is_refused(world: World) -> None:
     hook = hooked(world)
-    is_blocked = text("SELECT count(*) FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
     with ThreadPoolExecutor(1) as pool, world.app.app_context():
         with transaction() as session:
             access.locked(hook.project_id)
             call = pool.submit(hook.call)
             if session.get_bind().dialect.name == "postgresql":
-                until(lambda: session.scalar(is_blocked))
+                until(lambda: session.scalar(IS_BLOCKED))
             session.execute(delete(Project).where(Project.id == hook.project_id))
         release()
         problem(call.result(50), 401, "unauthorized")

@@ -223,9 +223,9 @@ def _note_use(credential_id: str) -> None:
     query = select(Credential.id).where(Credential.id == credential_id, is_news)
     if db.session.scalar(query):
         with transaction() as session:
-            session.execute(
-                update(Credential).where(Credential.id == credential_id, is_news).values(used_at=at)
-            )
+            # Whoever has it locked notes the same, or deletes it: a sync with many offers waits for none of them.
+            if session.scalar(query.with_for_update(skip_locked=True)):
+                session.execute(update(Credential).where(Credential.id == credential_id).values(used_at=at))
 
 
 # ---- their end
@@ -247,6 +247,9 @@ def delete(actor: Actor, credential_id: str) -> list[str]:
     with transaction() as session:
         found = credential_for(actor, credential_id)
         _refuse_role(actor, found.project_id)
+        users = select(Project.id).where(Project.credential_id == found.id)
+        # In one order: whoever ends many tasks at once holds some of these projects, and waits for others.
+        session.execute(users.order_by(Project.id).with_for_update())
         losing = [project.path for project in projects_with(actor.organisation_id, [found.id])[found.id]]
         session.execute(update(Project).where(Project.credential_id == found.id).values(credential_id=None))
         session.delete(found)

@@ -21,6 +21,8 @@ _PLACES = select(_checkouts.c.project_id, _checkouts.c.worker_id, _STATUS).where
 )
 _READY = select(_checkouts.c.project_id).where(_checkouts.c.worker_id == bindparam("worker_id"), _IS_READY)
 _NAME = select(_projects.c.path).where(_projects.c.id == bindparam("project_id"))
+_STAYS = select(_projects.c.id).where(_projects.c.id == bindparam("project_id"))
+_STAYS = _STAYS.with_for_update(read=True, key_share=True)
 _KNOWN = (
     select(_projects.c.id, _projects.c.path)
     .where(_projects.c.organisation_id == bindparam("organisation_id"))
@@ -46,6 +48,11 @@ def name_of(project_id: str) -> str | None:
     return name
 
 
+def stays(project_id: str) -> bool:
+    """Whether it is here. Until the transaction that is open ends nobody deletes it: who does ends all that waits for it."""
+    return run(_STAYS, project_id=project_id).first() is not None
+
+
 def known_to(organisation_id: str) -> Sequence[KnownProject]:
     return [KnownProject(row.id, row.path) for row in run(_KNOWN, organisation_id=organisation_id)]
 
@@ -55,4 +62,5 @@ def answer_tasks() -> None:
     placements.checkouts_of = checkouts_of
     known_projects.places_of = places_of
     known_projects.name_of = name_of
+    known_projects.stays = stays
     known_projects.known_to = known_to

@@ -63,7 +63,8 @@ def worker_revoked(worker: Worker) -> None:
     """What waits for it alone would wait in vain. What ran there has ended before this."""
     query = select(Task.id).join(Checkout, Checkout.task_id == Task.id)
     query = query.where(Checkout.worker_id == worker.id, Task.status == "queued")
-    for task_id in db.session.scalars(query).all():
+    # The projects in one order everywhere: of two that end many at once, none has what the other waits for.
+    for task_id in db.session.scalars(query.order_by(Checkout.project_id)).all():
         end_queued(task_id, Ending("failed", "worker_lost", f"{worker.name} was revoked"))
 
 
@@ -71,9 +72,6 @@ def worker_removed(worker: Worker) -> None:
     """Its checkouts go with it, and the projects that waited for just that."""
     worker_revoked(worker)
     query = select(Checkout.project_id, Checkout.id).where(Checkout.worker_id == worker.id)
-    query = query.order_by(
-        Checkout.project_id
-    )  # of two that are removed at once, none has what the other waits for
-    for project_id, checkout_id in db.session.execute(query).all():
+    for project_id, checkout_id in db.session.execute(query.order_by(Checkout.project_id)).all():
         access.locked(project_id)
         removal.remove(db.session.get_one(Checkout, checkout_id, with_for_update=True))

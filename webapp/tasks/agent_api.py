@@ -10,9 +10,9 @@ from webapp.api import blueprint as api_blueprint
 from webapp.api.body import parse, parse_query, read_bytes
 from webapp.api.documented import BYTES, documented
 from webapp.errors import Conflict, Invalid, LeaseLost, LogGap, LogIncomplete, TooLarge
-from webapp.tasks import progress, queue, reports
+from webapp.tasks import progress, reports
 from webapp.tasks.answers import ChunkAnswer, ReportAnswer, StatusAnswer
-from webapp.tasks.data import task_data
+from webapp.tasks.data import CannotRun, current_data
 from webapp.tasks.holes import Span, span_of
 from webapp.tasks.logs import CHUNK_LIMIT
 from webapp.tasks.schemas import ChunkBody, ChunkHeaders, DataQuery, Report, StatusUpdate
@@ -38,11 +38,12 @@ def report_result(worker_id: str) -> Response:
 
 @blueprint.get("/agents/tasks/<id:task_id>/data")
 @worker_key()
-@documented("Fetch what it takes to run a task", query=DataQuery, answer=TaskData)
+@documented("Fetch what it takes to run a task", query=DataQuery, answer=TaskData, errors=(CannotRun,))
 def data(task_id: str) -> Response:
-    """Of the worker's current attempt of this task; `attempt_id` says which one it means."""
-    task = queue.current(caller().worker_id, task_id, parse_query(DataQuery).attempt_id)
-    return jsonify(task_data(task))
+    """Of the worker's current attempt of this task; `attempt_id` says which one it means. 409: what it needs was
+    deleted, and the task has failed.
+    """
+    return jsonify(current_data(caller(), task_id, parse_query(DataQuery).attempt_id))
 
 
 @blueprint.post("/agents/tasks/<id:task_id>/logs/chunk")

@@ -10,10 +10,14 @@ from sqlalchemy import Row
 from webapp import clock, security
 from webapp.api import PREFIX
 from webapp.auth.models import Organisation
+from webapp.database import run, transaction
 from webapp.errors import Conflict
 from webapp.extensions import db
-from webapp.tasks import service
+from webapp.security import KeyMissing
+from webapp.tasks import queue, service, statements
+from webapp.tasks.ending import Ending, end_attempt
 from webapp.workers.answers import Offer, TaskData
+from webapp.workers.caller import Caller
 
 # What fits in an offer; more is fetched from `data_url`.
 RIDES_ALONG = 64 * 1024
@@ -25,7 +29,29 @@ additions: list[Callable[[Row[Any]], Mapping[str, Any]]] = []
 
 
 class CannotRun(Conflict):
-    """What this task needs isn't there any more."""
+    """What this task needs isn't there any more: it has failed."""
+
+
+def current_data(caller: Caller, task_id: str, attempt_id: str | None) -> TaskData:
+    """The same of an offer that was too large to bring it along. Raises NotFound, KeyMissing, CannotRun."""
+    task = queue.current(caller.worker_id, task_id, attempt_id)
+    try:
+        return task_data(task)
+    except CannotRun as error:
+        end_unable(task.attempt_id, error)
+        raise
+
+
+def end_unable(attempt_id: str, why: KeyMissing | CannotRun) -> None:
+    """An attempt whose data can't be made, in a transaction of its own. Nobody has begun it, and no machine is to blame.
+
+    A key may be put back, so that trying again helps; what was deleted isn't there the next time either.
+    """
+    failure_class = "missing" if isinstance(why, CannotRun) else "agent_error"
+    with transaction():
+        attempt = run(statements.REPORTED_LOCKED, attempt_id=attempt_id).first()
+        if attempt is not None and attempt.current_attempt_id == attempt_id:
+            end_attempt(attempt, Ending("failed", failure_class, why.detail))
 
 
 def task_data(task: Row[Any]) -> TaskData:

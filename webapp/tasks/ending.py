@@ -1,7 +1,7 @@
 """How an attempt ends and what becomes of its task: the one place where a task reaches a terminal state."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from webapp.database import after_commit, run
 from webapp.errors import LeaseLost
 from webapp.live import events
 from webapp.live.bus import bus, worker_topic
-from webapp.tasks import dispatch, locks, placements, quarantine, statements
+from webapp.tasks import dispatch, known_projects, locks, placements, quarantine, statements
 from webapp.tasks.models import Task
 from webapp.tasks.rules import INFRASTRUCTURE, Outcome, RetryPolicy, next_retry_at
 
@@ -43,8 +43,18 @@ class Ending:
     @property
     def blames_machine(self) -> bool:
         """Whether it tells against the worker. What the server ended for reasons of its own (a missing key) doesn't."""
-        is_told = self.report_digest is not None or self.failure_class == "worker_lost"
-        return is_told and self.failure_class in INFRASTRUCTURE
+        return (self.is_told or self.failure_class == "worker_lost") and self.failure_class in INFRASTRUCTURE
+
+    @property
+    def speaks_for_machine(self) -> bool:
+        """Whether the worker did as it should, with whatever outcome. What the server ended says nothing of it."""
+        is_about_task = self.outcome != "cancelled" and self.failure_class not in INFRASTRUCTURE
+        return self.is_told and is_about_task
+
+    @property
+    def is_told(self) -> bool:
+        """Its worker has reported it."""
+        return self.report_digest is not None
 
     @property
     def summary(self) -> str | None:
@@ -63,6 +73,8 @@ def end_attempt(task: Row[Any], ending: Ending) -> str:
     """
     now = clock.now()
     retry_at = _retry_at(task, ending, now)
+    if retry_at and known_projects.is_gone(task.project_id):
+        retry_at, ending = None, replace(ending, error=_without_project(ending.error))
     new_status = "queued" if retry_at else ending.outcome
     began_at = _began_at(ending, task.created_at, now)
     ids = {"of_attempt_id": task.attempt_id, "task_id": task.id}
@@ -95,6 +107,10 @@ def end_attempt(task: Row[Any], ending: Ending) -> str:
     return new_status
 
 
+def _without_project(error: str | None) -> str:
+    return ". ".join(filter(None, [error, "It isn’t tried again: its project was deleted"]))
+
+
 def _began_at(ending: Ending, given_at: datetime, now: datetime) -> datetime:
     """For an attempt that never said when: by how long it took, but not before it was given out, whatever the agent says."""
     took = timedelta(milliseconds=ending.execution_time_ms or 0)
@@ -105,9 +121,7 @@ def _judge_worker(task: Row[Any], ending: Ending) -> None:
     """Failures in a row set a machine aside. After the commit: the worker's row is locked before a task's elsewhere."""
     if ending.blames_machine:
         after_commit(lambda: quarantine.note(task.worker_id, task.id))
-    elif (
-        task.failures_in_row and ending.outcome != "cancelled" and ending.failure_class not in INFRASTRUCTURE
-    ):
+    elif task.failures_in_row and ending.speaks_for_machine:
         after_commit(lambda: quarantine.note(task.worker_id, None))
 
 

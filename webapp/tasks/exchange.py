@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from flask import current_app
 from sqlalchemy import Row
 
 from webapp import clock
-from webapp.database import run, transaction
+from webapp.database import after_commit, run, transaction
 from webapp.live.bus import bus, task_topic
 from webapp.security import KeyMissing
 from webapp.tasks import placements, queue, refusals, reports, statements
-from webapp.tasks.data import CannotRun, offer
+from webapp.tasks.data import CannotRun, end_unable, offer
 from webapp.tasks.ending import Ending, end_attempt
 from webapp.tasks.queue import Held
 from webapp.tasks.reports import Arrived
@@ -80,15 +81,14 @@ def _write(
     lease_s = current_app.config["SETTINGS"].lease_s
     with transaction():
         caller = queue.lock_worker(caller)
-        reported = [reports.as_reported(item, reports.settle(caller, item)) for item in arrived]
         held = queue.held_by(caller.worker_id)
+        reported = _end(caller, arrived, _overtaken(held, request, terms))
         renewing = _to_renew(held, request, terms)
         for item in renewing:
             if item.status == "assigned":
                 queue.start(item.task_id, item.attempt_id)
         if renewing:
             queue.renew(caller.worker_id, [item.attempt_id for item in renewing], lease_s)
-        _end_unstarted(_overtaken(held, request, terms))
         has_just_refused = any(refusals.is_refusal(item.report) for item in arrived)
         caller = replace(caller, has_refused=caller.has_refused or has_just_refused)
         held = queue.held_by(caller.worker_id)
@@ -99,22 +99,46 @@ def _write(
     return Done(held, room, offers, reported)
 
 
-def _end_unstarted(lost: Sequence[Held]) -> None:
+def _end(caller: Caller, arrived: Sequence[Arrived], overtaken: Sequence[Held]) -> list[Reported]:
+    """What was reported, and what never began. The tasks of one project after those of another, in the same order for
+    each worker: the end of git's tasks locks their project until the commit, and two syncs that took the same two the
+    other way round would wait for each other.
+    """
+    reported: list[Reported] = []
+    told = {item.attempt_id for item in arrived}
+    ending: list[tuple[str, Arrived | Held]] = [(item.project_id or "", item) for item in arrived]
+    ending += [(_project_of(item), item) for item in overtaken if item.attempt_id not in told]
+    for _, item in sorted(ending, key=itemgetter(0)):
+        if isinstance(item, Arrived):
+            reported.append(reports.as_reported(item, reports.settle(caller, item)))
+        else:
+            _end_unstarted(item)
+    return reported
+
+
+def _project_of(item: Held) -> str:
+    return placements.wanted(item.placement_id).project_id or ""
+
+
+def _end_unstarted(item: Held) -> None:
     """A cancel overtook an offer that never arrived: there is nothing to stop."""
-    for item in lost:
-        attempt = run(statements.REPORTED_LOCKED, attempt_id=item.attempt_id).one()
-        end_attempt(attempt, Ending("cancelled", error="cancelled before it began"))
+    attempt = run(statements.REPORTED_LOCKED, attempt_id=item.attempt_id).one()
+    end_attempt(attempt, Ending("cancelled", error="cancelled before it began"))
 
 
 def _offer_or_fail(task: Row[Any]) -> Offer | None:
     """The offer; None when a key is missing for its secrets, or something else that it needs: then this task fails, and
-    the others go on."""
+    the others go on.
+
+    It fails after the commit: its end locks its project, and this transaction has those of others. Where that is never
+    reached, it is offered again and fails then.
+    """
     try:
         return offer(task)
     except (KeyMissing, CannotRun) as error:
-        attempt = run(statements.REPORTED_LOCKED, attempt_id=task.attempt_id).one()
-        end_attempt(attempt, Ending("failed", "agent_error", error.detail))
-        return None
+        why = error
+    after_commit(lambda: end_unable(task.attempt_id, why))
+    return None
 
 
 def _free(caller: Caller, held: Sequence[Held], request: SyncRequest) -> int:

@@ -24,6 +24,10 @@ def _nameless(project_id: str) -> None:
     return None
 
 
+def _stays_nowhere(project_id: str) -> bool:
+    return False
+
+
 def _none_known(organisation_id: str) -> Sequence[KnownProject]:
     return ()
 
@@ -33,6 +37,15 @@ places_of: Callable[[Collection[str]], Places] = _nowhere
 name_of: Callable[[str], str | None] = _nameless
 # All of an organisation, by name.
 known_to: Callable[[str], Sequence[KnownProject]] = _none_known
+
+
+# Whether it is here, and stays until the transaction that is open ends: who deletes it finds what this one stores.
+stays: Callable[[str], bool] = _stays_nowhere
+
+
+def is_gone(project_id: str | None) -> bool:
+    """Of a task: the project that it was to run in was deleted. As it stays until the transaction that is open ends."""
+    return project_id is not None and not stays(project_id)
 
 
 def ready_on(worker_id: str, places: Places, statuses: Collection[str] = ("active",)) -> frozenset[str]:

@@ -8,7 +8,7 @@ from webapp import clock
 from webapp.clock import sql_now
 from webapp.database import run, transaction
 from webapp.extensions import db
-from webapp.tasks import queue, statements
+from webapp.tasks import placements, queue, statements
 from webapp.tasks.ending import Ending, end_attempt, end_queued
 from webapp.tasks.models import Attempt, Task
 from webapp.workers.models import Worker
@@ -62,7 +62,11 @@ def _lose(attempt_id: str, why: str, lease_end: datetime | None = None) -> None:
 
 def release_worker(worker: Worker) -> None:
     """A worker's right to work has ended: so have its leases."""
-    for held in queue.held_by(worker.id):
+    # By project, as a sync ends them: of git's tasks each end locks one.
+    held_by_project = sorted(
+        queue.held_by(worker.id), key=lambda held: placements.wanted(held.placement_id).project_id or ""
+    )
+    for held in held_by_project:
         _lose(held.attempt_id, f"{worker.name} was revoked")
 
 

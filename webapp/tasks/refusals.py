@@ -11,7 +11,7 @@ from webapp.errors import LeaseLost
 from webapp.extensions import db
 from webapp.live import events
 from webapp.live.bus import bus, worker_topic
-from webapp.tasks import dispatch, locks, placements, statements
+from webapp.tasks import dispatch, known_projects, locks, placements, statements
 from webapp.tasks.ending import Ending, end_attempt
 from webapp.tasks.models import Refusal
 from webapp.tasks.schemas import Report
@@ -54,6 +54,8 @@ def release(task: Row[Any], report: Report, digest: str) -> str:
     rule = (report.error or "no reason given")[:MAX_RULE]
     if placements.wanted(task.placement_id).tool in makers:  # bound to this worker, and a person waits for it
         return end_attempt(task, Ending("failed", "refused", rule, report_digest=digest))
+    if known_projects.is_gone(task.project_id):
+        return end_attempt(task, Ending("failed", "missing", "its project was deleted", report_digest=digest))
     moved = run(statements.RELEASE, of_attempt_id=task.attempt_id, task_id=task.id)
     forgotten = run(statements.FORGET_ATTEMPT, of_attempt_id=task.attempt_id)
     if not (moved.rowcount and forgotten.rowcount):

@@ -52,6 +52,7 @@ class Arrived:
     report: Report | None = None
     staged: logs.Staged | None = None
     error: GarageError | None = None
+    project_id: str | None = None  # of its task
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def _receive(caller: Caller, item: Arrived, report: Report) -> None:
     attempt = run(statements.REPORTED, attempt_id=item.attempt_id).first()
     if attempt is None or attempt.worker_id != caller.worker_id or attempt.ended_at is not None:
         return  # settle() says why, and a repeated report is answered there
+    item.project_id = attempt.project_id
     tail = report.log_tail.data if report.log_tail else b""
     offset = report.log_tail.offset if report.log_tail else attempt.log_size
     try:

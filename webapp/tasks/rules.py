@@ -44,6 +44,7 @@ FailureClass = Literal[
     "log_incomplete",
     "queue_timeout",
     "refused",
+    "missing",
 ]
 
 # What each class means, for the task's page.
@@ -59,6 +60,7 @@ FAILURE_MEANS: dict[FailureClass, str] = {
     "log_incomplete": "its log didn’t arrive whole",
     "queue_timeout": "no worker took it in time",
     "refused": "the worker’s owner doesn’t allow it there",
+    "missing": "something that it needs isn’t here any more",
 }
 # And what a person could do next.
 FAILURE_HELPS: dict[FailureClass, str] = {
@@ -72,6 +74,7 @@ FAILURE_HELPS: dict[FailureClass, str] = {
     "log_incomplete": "Run it again if the log matters.",
     "queue_timeout": "Look whether a worker offers what it asks for, then run it again.",
     "refused": "Run it again for another worker, or ask that machine’s owner.",
+    "missing": "Put that right first, then run it again.",
 }
 
 

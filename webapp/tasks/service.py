@@ -18,7 +18,7 @@ from webapp.errors import Conflict, Invalid
 from webapp.extensions import db
 from webapp.live import events
 from webapp.live.bus import bus, organisation_topic, task_topic, worker_topic
-from webapp.tasks import placements
+from webapp.tasks import known_projects, placements
 from webapp.tasks.dispatch import wake_one
 from webapp.tasks.ending import Ending, end_queued
 from webapp.tasks.models import Task
@@ -63,9 +63,13 @@ def submit(actor: Actor, wish: Submission, retry_of: str | None = None) -> str:
     """
     if wish.tool in makers:
         raise Invalid(makers[wish.tool].instead, "tool")
-    if wish.project_id:
-        check_project(actor, wish.project_id)
-    return make(actor, wish, retry_of)
+    if not wish.project_id:
+        return make(actor, wish, retry_of)
+    check_project(actor, wish.project_id)
+    with transaction():
+        if known_projects.is_gone(wish.project_id):
+            raise Invalid("That project was deleted a moment ago.", "project_id")
+        return make(actor, wish, retry_of)
 
 
 def make(
