@@ -255,7 +255,7 @@ def test_a_task_that_is_submitted_while_its_project_goes_is_refused(world: World
     with ThreadPoolExecutor(1) as pool, world.app.app_context():
         actor = world.person("operator")
         with transaction() as session:
-            removal.delete(actor, access.project_for(actor, project_id), forget=True)
+            removal.delete(actor, access.project_for(actor, project_id), forget={worker.id})
             submitted = pool.submit(world.submit, project_id=project_id)
             if session.get_bind().dialect.name == "postgresql":
                 until(lambda: submitted.done() or session.scalar(IS_BLOCKED))

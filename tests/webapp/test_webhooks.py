@@ -221,10 +221,14 @@ def test_wrong_calls_from_one_address_are_slowed_down_and_right_ones_are_not(wor
     assert hook.said() == "lab-01: pulled."
 
 
-def test_it_is_rate_limited(new_world: Any) -> None:
+def test_only_calls_by_strangers_are_counted_as_theirs(new_world: Any) -> None:
     world = new_world(stranger_requests_per_minute=3)
     hook = hooked(world)
-    assert [hook.call(delivery=f"d{number}").status_code for number in range(4)] == [200, 200, 200, 429]
+    right = [hook.call(delivery=f"d{number}").status_code for number in range(5)]
+    assert right == [200] * 5
+    wrong = [hook.call(X_GSW_Signature_256="0" * 64).status_code for _ in range(4)]
+    assert wrong == [401, 401, 401, 429]
+    assert hook.call(delivery="d6").status_code == 200, "whoever else calls from that address"
 
 
 # ---- said twice

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 from webapp import templating
 from webapp.auth.actor import Actor, system
 from webapp.auth.guards import me, signed_in
-from webapp.errors import GarageError
+from webapp.errors import Conflict, GarageError
 from webapp.live.bus import organisation_topic, project_topic
 from webapp.live.views import LiveView, Scope
 from webapp.projects import credentials, listing, removal, service
@@ -131,14 +131,16 @@ def _worker() -> str | None:
     return request.form.get("worker", "")[:36] or None
 
 
-def _done(project_id: str, act: Callable[["Project"], str]) -> Response:
-    """Back to the page, with what came of it: words of the act, or why it can't be."""
+def _done(project_id: str, act: Callable[["Project"], str], then: str = "") -> Response:
+    """Back to the page, or on to another, with what came of it: words of the act. Or why it can't be: always on the page."""
     found = writable_project_for(me(), project_id)
+    back = url_for("projects.project", project_id=project_id)
     try:
         flash(act(found))
     except GarageError as error:
         flash(error.detail)
-    return redirect(url_for("projects.project", project_id=project_id))
+        return redirect(back)
+    return redirect(then or back)
 
 
 def _among(tasks: Sequence[str], what: str) -> str:
@@ -191,11 +193,23 @@ def _delete(project_id: str, force: bool = False) -> Response:
         if worker_id:
             removal.delete_on(me(), found, worker_id, force=force)
         else:
-            removal.delete(me(), found, force=force, forget=True)
+            removal.delete(me(), found, force=force, forget=_told_to_stay(found))
         return f"{found.name} is being deleted."
 
-    answer = _done(project_id, act)
-    return answer if worker_id else redirect(url_for("projects.projects"))
+    return _done(project_id, act, "" if worker_id else url_for("projects.projects"))
+
+
+def _told_to_stay(project: "Project") -> set[str]:
+    """The workers where the files stay, as whoever pressed the button was told. Raises Conflict where it was of others.
+
+    One of them that has come back since, or another one that has gone, stops the delete: it would do what nobody read.
+    """
+    going, staying = set(request.form.getlist("going")), set(request.form.getlist("staying"))
+    if going | staying != {checkout.worker_id for checkout in project.checkouts}:
+        raise Conflict(
+            f"{project.name} has come or gone somewhere since you were asked. Look, then try again."
+        )
+    return staying
 
 
 @blueprint.post("/projects/<id:project_id>/forget")

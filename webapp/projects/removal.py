@@ -1,5 +1,7 @@
 """Take projects off workers, and forget them."""
 
+from collections.abc import Collection
+
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import select, update
 
@@ -17,16 +19,17 @@ from webapp.tasks.ending import Ending, end_queued
 from webapp.tasks.models import Task
 
 
-def delete(actor: Actor, project: Project, *, force: bool = False, forget: bool = False) -> list[str]:
+def delete(actor: Actor, project: Project, *, force: bool = False, forget: Collection[str] = ()) -> list[str]:
     """The whole project: its checkouts by their workers, and the row with the last of them. Returns the tasks' ids.
 
-    `forget`: where a worker isn't online its checkout is only forgotten. Raises WorkerOffline, Busy: nothing has changed.
+    `forget`: the workers where it is only forgotten, none of which is online. Raises WorkerOffline, Busy, Conflict: nothing
+    has changed.
     """
-    gone = [
-        checkout for checkout in project.checkouts if forget and not operations.is_online(checkout.worker)
-    ]
+    gone = [checkout for checkout in project.checkouts if checkout.worker_id in forget]
     for checkout in project.checkouts:
-        if checkout not in gone:
+        if checkout in gone:
+            _refuse_online(checkout)
+        else:
             operations.refuse_worker(actor, checkout.worker)
     known = {checkout.id for checkout in project.checkouts}
     left = known - {checkout.id for checkout in gone}
@@ -69,14 +72,23 @@ def delete_on(
 def forget_on(actor: Actor, project: Project, worker_id: str) -> None:
     """One checkout whose worker is gone: its files stay as they are. Raises Conflict while that worker is online."""
     checkout = checkout_on(project, worker_id)
-    if operations.is_online(checkout.worker):
-        raise Conflict(f"{checkout.worker.name} is online: delete it there, without forgetting.")
+    _refuse_online(checkout)
     cancelled = _cancel(actor, [checkout])
     with transaction():
         now, row = access.locked(project.id), locked(checkout)
         _refuse_new(cancelled, [row])
         audit.record(actor, "checkout.forget", now.path, now.id, before={"worker": worker_of(row).name})
         remove(row)
+
+
+def away(project: Project) -> frozenset[str]:
+    """The workers that can't be told to delete it now."""
+    return frozenset(each.worker_id for each in project.checkouts if not operations.is_online(each.worker))
+
+
+def _refuse_online(checkout: Checkout) -> None:
+    if operations.is_online(checkout.worker):
+        raise Conflict(f"{checkout.worker.name} is online: delete it there, without forgetting.")
 
 
 def _cancel(actor: Actor, checkouts: list[Checkout]) -> set[str]:

@@ -111,7 +111,7 @@ def delete(
     `force`: even what isn't committed or pushed. `forget`: where the worker isn't online.
     """
     if worker_id is None:
-        return removal.delete(actor, project, force=force, forget=forget)
+        return removal.delete(actor, project, force=force, forget=removal.away(project) if forget else ())
     if forget:
         removal.forget_on(actor, project, worker_id)
         return []

@@ -13,7 +13,7 @@ from webapp.api.body import read_bytes
 from webapp.api.documented import documented
 from webapp.api.idempotency import answers_a_secret
 from webapp.auth import throttle
-from webapp.auth.guards import address, me, public, token_required
+from webapp.auth.guards import address, me, token_required, uncounted
 from webapp.errors import Conflict, Forbidden, NotSignedIn, TooLarge
 from webapp.projects import deliveries, webhooks
 from webapp.projects.access import project_for, writable_project_for
@@ -70,7 +70,7 @@ def delete_webhook(project_id: str, webhook_id: str) -> tuple[str, int]:
 
 
 @blueprint.post("/hooks/<webhook_id>")
-@public
+@uncounted
 @documented(
     "Tell of a push",
     headers=HookHeaders,
@@ -86,8 +86,9 @@ def hook(webhook_id: str) -> Response:
     call = deliveries.call_of(webhook_id, read_bytes(BODY_BYTES), dict(request.headers), address())
     try:
         outcome = deliveries.receive(call)
-    except deliveries.CallRefused:
+    except deliveries.CallRefused:  # what is signed right comes as often as the remote wishes
         throttle.wrong_key(address())
+        throttle.count_stranger(address())
         raise
     if outcome.is_refused:
         raise Forbidden(outcome.said)

@@ -262,7 +262,7 @@ def test_what_git_cant_read_any_more_can_be_deleted_all_the_same(world: World) -
         asked = dialog(answer, element_id)
         assert "nobody can tell whether changes are lost" in asked
         assert f'formaction="{page}/delete-anyway"' in asked
-    press(client, f"{page}/delete-anyway")
+    press(client, f"{page}/delete-anyway", going=worker.id)
     assert finish(world, worker, project_id)["data"]["task"]["input"]["force"] is True
     assert is_gone(world, project_id)
 
@@ -279,6 +279,41 @@ def test_a_checkout_whose_worker_is_gone_is_forgotten(world: World) -> None:
     assert f'formaction="{page}/forget"' in asked
     press(client, f"{page}/forget", worker=worker.id)
     assert "It is on no worker now" in words(world, page)
+
+
+def told(answer: Any) -> dict[str, list[str]]:
+    """What the dialog about a whole project sends along."""
+    fields = re.findall(r'name="(going|staying)" value="([^"]+)"', dialog(answer, "delete"))
+    return {name: [value for each, value in fields if each == name] for name in ("going", "staying")}
+
+
+def test_a_whole_project_goes_as_its_dialog_said_or_not_at_all(world: World) -> None:
+    here, there = git_worker(world), git_worker(world, "lab-02")
+    client = world.browser("operator")
+    project_id = cloned(world, here)
+    clone(world, there)
+    finish(world, there, project_id)
+    page = f"/projects/{project_id}"
+    both_go = told(client.get(page))
+    assert both_go == {"going": [here.id, there.id], "staying": []}
+    later(60)
+    here.sync(accepting=False)
+    press(client, f"{page}/delete", **both_go)  # the other one has gone since: its files were to go
+    assert "lab-02 is offline" in toast(client, page)
+    one_stays = told(client.get(page))
+    assert one_stays == {"going": [here.id], "staying": [there.id]}
+    there.sync(accepting=False)
+    press(client, f"{page}/delete", **one_stays)  # and came back: its files were to stay
+    assert "lab-02 is online" in toast(client, page)
+    press(client, f"{page}/delete", going=[here.id])  # and now it lies where nobody was told of
+    assert "since you were asked" in toast(client, page)
+    assert len(world.api("viewer", "GET", f"/projects/{project_id}").json["checkouts"]) == 2
+    later(60)
+    here.sync(accepting=False)
+    answer = press(client, f"{page}/delete", **one_stays)
+    assert answer.location == "/projects"
+    finish(world, here, project_id)
+    assert is_gone(world, project_id)
 
 
 def test_a_workers_page_has_its_projects(world: World) -> None:
