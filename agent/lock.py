@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from pathlib import Path
 
@@ -27,11 +28,32 @@ def take(directory: Path) -> bool:
 
 
 def take_folder(directory: Path) -> bool:
-    """The same without a file in it, for a folder that is another account's: it could lay a link there."""
-    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """The same for a folder that may be the tasks' account's. A task could lock that folder, and lay anything in it: what
+    isn't this account's own keeps nobody from starting."""
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    is_own = os.fstat(folder).st_uid == os.geteuid()
+    return (_taken_or_none(folder) or not is_own) and _take_inside(folder)
+
+
+def _take_inside(folder: int) -> bool:
+    """By a file that no other account can open."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        lock = os.open(FILE, flags, 0o600, dir_fd=folder)
+    except OSError:
+        return True
+    found = os.fstat(lock)
+    # Of a file with a second name somebody else may have chosen which one it is.
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        os.close(lock)
+        return True
+    return _taken_or_none(lock)
+
+
+def _taken_or_none(lock: int) -> bool:
     try:
         return _taken(lock, fcntl.LOCK_EX)
-    except OSError:  # a file system that knows no locks of folders
+    except OSError:  # a file system that knows no such locks
         return True
 
 

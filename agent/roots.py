@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
+from agent import lock
 from agent.account import Account, let_through, refuse_changeable
 from agent.errors import BadConfig
 
@@ -54,7 +55,8 @@ def _give(folder: Path, account: Account) -> None:
     try:
         if os.fstat(handle).st_uid == account.uid:
             return
-        if os.listdir(handle):  # noqa: PTH208 - of this very folder, whatever its path leads to by now
+        # Of this very folder, whatever its path leads to by now. The lock in it stays the agent's.
+        if set(os.listdir(handle)) - {lock.FILE}:  # noqa: PTH208
             raise BadConfig(
                 f"run_as: {folder} belongs to somebody else, and tasks of {account.name} couldn't change what is in it: "
                 f"chown -R {account.name} {folder}"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent import orphans
+from agent import lock, orphans
 from tests.agent.conftest import OpenSession, StartAgent, directory, finished, wait_for
 from tests.agent.fake_server import Answer, FakeAttempt, FakeServer
 from tests.agent.projects_world import PROJECT, clone, git, repository
@@ -222,7 +222,7 @@ def test_a_cancel_ends_git_and_leaves_no_half(
     server.cancel(attempt)
     assert finished(attempt).report["status"] == "cancelled"
     assert orphans.leftovers(attempt.offer["attempt_id"]) == []
-    assert list((storage / "projects").iterdir()) == []
+    assert [path.name for path in (storage / "projects").iterdir()] == [lock.FILE]
     assert server.project_reports == [], "the server knows what a task that was cancelled left"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import account
+from agent import account, lock
+from agent.commands.run import prepare
 from agent.config import Config
-from agent.errors import BadConfig
+from agent.errors import BadConfig, Stop
 from agent.journal import Place
 from agent.owner import Owner
 from tests.agent.conftest import (
@@ -297,6 +300,63 @@ def test_a_link_of_that_user_is_none_of_roots_ways(storage: Path, somebody: pwd.
     os.chown(link, somebody.pw_uid, -1, follow_symlinks=False)
     with pytest.raises(BadConfig, match="link, where the agent writes as root"):
         account.open_way(account.find(USER), storage, link)
+
+
+@pytest.fixture
+def escaped() -> Iterator[subprocess.Popen[bytes]]:
+    """A program of that user's that no agent ends: it has the folder that it is told, until its input ends."""
+    script = 'read -r folder; exec flock "$folder" sh -c "echo taken; cat"'
+    command, pipe = ["sh", "-c", script], subprocess.PIPE
+    with subprocess.Popen(command, user=USER, group="nogroup", stdin=pipe, stdout=pipe) as process:
+        yield process
+
+
+@as_root
+def test_a_lock_of_that_user_keeps_no_agent_from_starting_and_another_agent_does(
+    server: FakeServer, config: Config, start_agent: StartAgent, escaped: subprocess.Popen[bytes]
+) -> None:
+    first = start_agent(AGENT_RUN_AS=USER)
+    wait_for(lambda: "connected to" in first.said)
+    first.kill()
+    escaped.stdin.write(f"{config.roots.projects}\n".encode())
+    escaped.stdin.flush()
+    assert escaped.stdout.readline() == b"taken\n"
+    second = start_agent(AGENT_RUN_AS=USER)
+    wait_for(lambda: second.said.count("connected to") == 2 or second.process.poll() is not None)
+    assert second.process.poll() is None, second.said
+    other = config.storage.parent / "other"
+    with pytest.raises(Stop, match=f"another agent is using {config.roots.projects}"):
+        prepare(replace(config, storage=other, jobs=other / "jobs", given_roots=config.roots))
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder", "file", "second name"])
+def test_what_that_user_puts_in_the_place_of_the_lock_is_in_nobodys_way(
+    config: Config, somebody: pwd.struct_passwd, kind: str
+) -> None:
+    projects = config.roots.projects
+    projects.mkdir(parents=True)
+    place, victim = projects / lock.FILE, config.storage / "victim"
+    victim.touch()
+    if kind == "link":
+        place.symlink_to(config.storage / "made")
+    elif kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "file":
+        place.touch()
+    else:
+        place.hardlink_to(victim)
+    for path in (projects, place) if kind != "second name" else (projects,):
+        os.chown(path, somebody.pw_uid, somebody.pw_gid, follow_symlinks=False)
+    held = [os.open(path, os.O_RDONLY) for path in (projects, victim, *([place] if kind == "file" else []))]
+    for handle in held:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    assert lock.take_folder(projects)
+    assert not (config.storage / "made").exists()
+    for handle in held:
+        os.close(handle)
 
 
 @as_root

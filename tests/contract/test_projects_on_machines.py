@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import uuid
 
+from agent import lock
 from tests.contract.projects import Garage, words_of
 from tests.git.http_remote import HttpRemote
 
@@ -43,7 +44,7 @@ def test_a_repository_that_the_owner_does_not_allow_is_not_cloned_until_it_is_al
     task = stack.ended(begun["task_id"])
     assert task["status"] == "failed"
     assert "isn’t allowed" in str(task)
-    assert list((storage / "projects").iterdir()) == []
+    assert [path.name for path in (storage / "projects").iterdir()] == [lock.FILE]
     policy.write_text("[policy]\n", encoding="utf-8")
     again = garage.asked("POST", f"/projects/{begun['project_id']}/clone", worker_id=worker_id)
     assert stack.ended(again["task_id"])["status"] == "completed"
