@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
-from tests.projects import cloned, finish, is_gone
+from tests.projects import IS_BLOCKED, cloned, finish, is_gone
 from tests.webapp.project_tasks import git_worker, project
-from tests.world import WorkerOf, World, later, problem
-from webapp.database import release
-from webapp.projects import credentials
+from tests.world import WorkerOf, World, later, problem, until
+from webapp.database import release, transaction
+from webapp.projects import credential_schemas, credentials
 from webapp.security import Keyring
 
 TOKEN = {"name": "deploy", "kind": "token", "host": "git.example", "token": "glpat-canary-7f3e"}
@@ -195,6 +196,28 @@ def test_a_name_is_there_once(world: World) -> None:
     with world.unchanged():
         assert "deploy already" in problem(make(world), 409, "conflict")["detail"]
         problem(make(world, project_id=project_id), 409, "conflict")
+
+
+@pytest.mark.parametrize("whose", ["organisation", "project"])
+def test_of_two_that_take_one_name_at_once_one_is_made(world: World, whose: str) -> None:
+    world.api_token("admin")
+    project_id = project(world) if whose == "project" else None
+    wish = credential_schemas.NewCredential.model_validate({**TOKEN, "project_id": project_id})
+    with ThreadPoolExecutor(1) as pool, world.app.app_context():
+        with transaction() as session:
+            credentials.create(world.person("admin"), wish)
+            second = pool.submit(make, world, project_id=project_id)
+            if session.get_bind().dialect.name == "postgresql":
+                until(lambda: second.done() or session.scalar(IS_BLOCKED))
+        release()
+        assert "deploy already" in problem(second.result(50), 409, "conflict")["detail"]
+    assert len(listed(world)) == 1
+
+
+def test_the_longest_host_there_is_has_a_port(world: World) -> None:
+    host = ".".join(["a" * 63] * 3 + ["b" * 61])
+    assert len(host) == 253
+    assert made(world, host=f"{host}:65535")["host"] == f"{host}:65535"
 
 
 def test_a_request_that_is_sent_again_makes_nothing_again(world: World) -> None:

@@ -96,6 +96,14 @@ def test_a_key_is_pinned_by_the_first_worker_and_shown_as_ssh_keygen_does(
     assert len(world.audited("host-key.pin")) == 3
 
 
+def test_the_longest_host_there_is_has_a_port(world: World) -> None:
+    name = ".".join(["a" * 63] * 3 + ["b" * 61])
+    url, key = f"ssh://git@{name}:65535/a.git", public()
+    assert learn(world, world.worker(), f"[{name}]:65535 {key}", url=url) == []
+    assert lines(world, url) == [f"[{name}]:65535 {key}"]
+    assert world.api("admin", "DELETE", f"/host-keys?host=[{name}]:65535").status_code == 204
+
+
 def test_said_again_it_changes_nothing(world: World) -> None:
     worker, line = world.worker(), f"git.example {public()}"
     learn(world, worker, line)

@@ -12,6 +12,7 @@ from webapp.auth.guards import me, signed_in
 from webapp.errors import GarageError, invalid_from
 from webapp.projects import credentials, host_keys
 from webapp.projects.credential_schemas import NewCredential
+from webapp.projects.rules import HOST_LONGEST
 
 blueprint = Blueprint("credentials", __name__, url_prefix="/settings")
 
@@ -59,7 +60,7 @@ def forget() -> Response:
 
 
 def _typed() -> dict[str, str]:
-    return {name: request.form.get(name, "").strip()[:255] for name in SHOWN}
+    return {name: request.form.get(name, "").strip()[:HOST_LONGEST] for name in SHOWN}
 
 
 def _wish() -> NewCredential:

@@ -9,7 +9,7 @@ from webapp.api.answers import Id as IdAnswer
 from webapp.api.answers import Next, NextId, Time
 from webapp.api.body import Body, Query, example
 from webapp.api.paging import AFTER, MOST, Limit
-from webapp.projects.rules import CredentialKind
+from webapp.projects.rules import HOST_LONGEST, CredentialKind
 from webapp.projects.schemas import Line, UserName
 from webapp.tasks.schemas import Id
 
@@ -27,7 +27,9 @@ class NewCredential(Body):
 
     name: Annotated[Line, AfterValidator(_not_blank), Field(max_length=100)]
     kind: CredentialKind
-    host: Annotated[str, Field(max_length=255, description="As in the URL, with the port where it names one")]
+    host: Annotated[
+        str, Field(max_length=HOST_LONGEST, description="As in the URL, with the port where it names one")
+    ]
     username: UserName = Field(
         "", description="Sent beside a token. Left out: git, which is fine nearly everywhere"
     )
@@ -85,7 +87,9 @@ class ForgottenHost(Query):
 
     model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"host": "git.example"}]})
 
-    host: str = Field(min_length=1, max_length=255, description="As the list has it: name, or [name]:port")
+    host: str = Field(
+        min_length=1, max_length=HOST_LONGEST, description="As the list has it: name, or [name]:port"
+    )
 
 
 class HostKeyAnswer(TypedDict):

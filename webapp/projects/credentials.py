@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TypedDict
 
 from sqlalchemy import or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import undefer
 
 from webapp import clock
@@ -62,9 +63,12 @@ def create(actor: Actor, wish: NewCredential) -> Credential:
         created_by=actor.name,
     )
     with transaction() as session:
-        _refuse_same_name(made)
-        session.add(made)
-        session.flush()
+        try:
+            with session.begin_nested():
+                session.add(made)
+        except IntegrityError:
+            words = f"There is a credential {wish.name} already. Choose another name, or delete that one."
+            raise Conflict(words) from None
         after = {"kind": made.kind, "host": host, "project_id": made.project_id}
         audit.record(actor, "credential.create", made.name, made.id, after=after)
     return made
@@ -86,18 +90,6 @@ def _refuse_role(actor: Actor, project_id: str | None) -> None:
     whose = "a project’s" if project_id else "the organisation’s"
     if not actor.may(needed):
         raise Forbidden(f"For {whose} credentials the role {needed} is needed; yours is {actor.role}.")
-
-
-def _refuse_same_name(made: Credential) -> None:
-    query = select(Credential.id).where(
-        Credential.organisation_id == made.organisation_id,
-        Credential.project_id.is_(None)
-        if made.project_id is None
-        else Credential.project_id == made.project_id,
-        Credential.name == made.name,
-    )
-    if db.session.scalar(query):
-        raise Conflict(f"There is a credential {made.name} already. Choose another name, or delete that one.")
 
 
 def _token(wish: NewCredential) -> tuple[str, None]:

@@ -18,6 +18,7 @@ from webapp.errors import NotFound
 from webapp.extensions import db
 from webapp.projects import hosts
 from webapp.projects.models import HostKey
+from webapp.projects.rules import HOST_LONGEST
 from webapp.projects.ssh_keys import HostLine, read_host_line
 from webapp.workers.models import Worker
 
@@ -119,7 +120,7 @@ def forget(actor: Actor, host: str) -> None:
     with transaction() as session:
         known = _known(actor.organisation_id, host)
         if not known:
-            raise NotFound(f"No key of {host[:255]} is known here.")
+            raise NotFound(f"No key of {host[:HOST_LONGEST]} is known here.")
         before = {"fingerprints": [row.fingerprint for row in known]}
         session.execute(
             delete(HostKey).where(HostKey.organisation_id == actor.organisation_id, HostKey.host == host)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import literal, select
 from sqlalchemy.orm import contains_eager, joinedload, selectinload
 
 from webapp.auth.actor import Actor
@@ -173,7 +173,8 @@ def on_worker(worker_id: str) -> list[tuple[Project, Place]]:
 
 def asks(organisation_id: str) -> list[Ask]:
     """Checkouts that no task can run in until a person has looked, the latest trouble first."""
-    query = select(Checkout).where(Checkout.organisation_id == organisation_id, Checkout.status == "error")
+    is_bad = Checkout.status == literal("error", literal_execute=True)  # or its index isn't found
+    query = select(Checkout).where(Checkout.organisation_id == organisation_id, is_bad)
     query = query.options(joinedload(Checkout.project), joinedload(Checkout.worker), *IN_SHORT)
     rows = db.session.scalars(query.order_by(Checkout.task_id.desc()).limit(MOST_ASKS)).all()
     return [

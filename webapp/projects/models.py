@@ -3,14 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp import clock
 from webapp.database import EncryptedText, UtcDateTime, new_id
 from webapp.extensions import Base
-from webapp.projects.rules import CheckoutEnd, CheckoutStatus, CredentialKind, RefKind
+from webapp.projects.rules import HOST_LONGEST, CheckoutEnd, CheckoutStatus, CredentialKind, RefKind
 from webapp.workers.models import Worker
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """Over those rows alone."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class Project(Base):
@@ -56,6 +61,9 @@ class Checkout(Base):
     __table_args__ = (
         UniqueConstraint("project_id", "worker_id"),
         Index("ix_checkouts_worker", "worker_id", "status"),
+        # The few among many that somebody asks for again and again: what waits for a person, and for housekeeping.
+        _partial("ix_checkouts_error", "organisation_id", "task_id", where="status = 'error'"),
+        _partial("ix_checkouts_pull_wished", "project_id", where="pull_wished_by IS NOT NULL"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
@@ -101,16 +109,25 @@ class Credential(Base):
     """What opens a remote: a token for https, or a key for ssh. Given only to tasks of projects on its host."""
 
     __tablename__ = "credentials"
-    __table_args__ = (Index("ix_credentials_organisation", "organisation_id"),)
+    __table_args__ = (
+        Index("ix_credentials_organisation", "organisation_id"),
+        # A name is there once: among the organisation's, and among each project's own.
+        _partial("ix_credentials_name", "organisation_id", "name", where="project_id IS NULL", unique=True),
+        _partial(
+            "ix_credentials_project_name", "project_id", "name", where="project_id IS NOT NULL", unique=True
+        ),
+    )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True, default=new_id)
     organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.id"))
     # Of this project alone; None: of the organisation, for any project on its host. No foreign key: projects name
     # credentials already. Whoever removes a project removes its own.
-    project_id: Mapped[str | None] = mapped_column(String(36), index=True)
+    project_id: Mapped[str | None] = mapped_column(String(36))
     name: Mapped[str] = mapped_column(String(100))
     kind: Mapped[CredentialKind] = mapped_column(String(16))
-    host: Mapped[str] = mapped_column(String(255))  # as in the URL, with the port where that names one
+    host: Mapped[str] = mapped_column(
+        String(HOST_LONGEST)
+    )  # as in the URL, with the port where that names one
     username: Mapped[str] = mapped_column(String(255), default="")
     secret: Mapped[str] = mapped_column(EncryptedText, deferred=True)
     public_key: Mapped[str | None] = mapped_column(String(2000))  # of an ssh key: what the remote must know
@@ -125,9 +142,8 @@ class HostKey(Base):
     __tablename__ = "host_keys"
 
     organisation_id: Mapped[str] = mapped_column(ForeignKey("organisations.id"), primary_key=True)
-    host: Mapped[str] = mapped_column(
-        String(255), primary_key=True
-    )  # as in known_hosts: name, or [name]:port
+    # As in known_hosts: name, or [name]:port.
+    host: Mapped[str] = mapped_column(String(HOST_LONGEST), primary_key=True)
     key_type: Mapped[str] = mapped_column(String(64), primary_key=True)
     key: Mapped[str] = mapped_column(String(4000))  # base64
     fingerprint: Mapped[str] = mapped_column(String(64))  # SHA256:…, as ssh-keygen shows it

@@ -26,6 +26,8 @@ USE_INSTEAD = (
 SCHEMES = ("https", "ssh", "http", "git", "file")
 USUAL_SCHEMES = ("https", "ssh")
 URL_LONGEST = 2000
+# A name of 253 characters, as known_hosts writes it with a port: [name]:65535.
+HOST_LONGEST = 261
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # user@host:path, as git and ssh know it. A path with a colon in front would be another transport (`ext::`).
 _SCP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*)@([A-Za-z0-9][A-Za-z0-9.-]*):([^:/-].*|/.+)")

@@ -34,7 +34,7 @@ def upgrade() -> None:
         sa.Column("project_id", sa.String(length=36), nullable=True),
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("host", sa.String(length=261), nullable=False),
         sa.Column("username", sa.String(length=255), nullable=False),
         sa.Column("secret", sa.Text(), nullable=False),
         sa.Column("public_key", sa.String(length=2000), nullable=True),
@@ -45,7 +45,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_credentials_organisation", "credentials", ["organisation_id"])
-    op.create_index("ix_credentials_project_id", "credentials", ["project_id"])
+    for name, whose, where in (
+        ("ix_credentials_name", "organisation_id", "project_id IS NULL"),
+        ("ix_credentials_project_name", "project_id", "project_id IS NOT NULL"),
+    ):
+        op.create_index(
+            name,
+            "credentials",
+            [whose, "name"],
+            unique=True,
+            sqlite_where=sa.text(where),
+            postgresql_where=sa.text(where),
+        )
 
     op.create_table(
         "projects",
@@ -111,11 +122,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("project_id", "worker_id"),
     )
     op.create_index("ix_checkouts_worker", "checkouts", ["worker_id", "status"])
+    for name, columns, where in (
+        ("ix_checkouts_error", ["organisation_id", "task_id"], "status = 'error'"),
+        ("ix_checkouts_pull_wished", ["project_id"], "pull_wished_by IS NOT NULL"),
+    ):
+        op.create_index(
+            name, "checkouts", columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where)
+        )
 
     op.create_table(
         "host_keys",
         sa.Column("organisation_id", sa.String(length=36), nullable=False),
-        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("host", sa.String(length=261), nullable=False),
         sa.Column("key_type", sa.String(length=64), nullable=False),
         sa.Column("key", sa.String(length=4000), nullable=False),
         sa.Column("fingerprint", sa.String(length=64), nullable=False),
