@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -112,6 +113,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folders = item.nodeid.partition("::")[0].split("/")
         if START_PROGRAMS.intersection(folders) and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(PROGRAMS_TIMEOUT_S))
+
+
+def pytest_collection_finish() -> None:
+    """A quarter of a run went into looking through all that was ever imported, and the apps, for what isn't used."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -205,7 +205,9 @@ class Stack:
             **(environment or {}),
         }
         if join and not (storage / "identity.json").exists():
-            environment["AGENT_JOIN_TOKEN"] = self.flask("create-join-token").splitlines()[-1]
+            environment["AGENT_JOIN_TOKEN"] = self.api("POST", "/join-tokens", json={"name": name}).json()[
+                "token"
+            ]
         agent = Process(["-m", "agent", "run"], environment, self.folder / f"{name}.log")
         self.agents.append(agent)
         if join:

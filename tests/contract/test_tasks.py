@@ -55,6 +55,7 @@ def test_the_log_is_there_while_the_task_runs(stack: Stack) -> None:
     assert stack.ended(task_id)["status"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_running_task_is_cancelled_with_its_children(stack: Stack) -> None:
     marker = f"gsw-cancel-{time.monotonic_ns()}"
     script = f"trap '' TERM; (exec -a {marker} sleep 300) & echo started; wait; sleep 300"

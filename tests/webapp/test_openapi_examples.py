@@ -135,10 +135,11 @@ def test_every_line_of_the_page_gets_the_answer_that_is_documented(
     lines = {call.id: call.curl for name in names for call in reference.group(made, name, ORIGIN).calls}
     wrong, strict = [], closed(document)
     for label, operation in operations(document):
-        living.renew()
         line = lines[operation["operationId"]]
         answer = send(world, words_of(line, variables(living, operation["operationId"])))
         wrong += [f"{label} {each}\n  {line}" for each in wrong_with(strict, operation, answer)]
+        if not label.startswith("GET "):  # what only reads uses nothing up
+            living.renew()
     assert not wrong, "\n".join(wrong)
     assert len(lines) == len(list(operations(document))) >= 35
 
