@@ -10,6 +10,9 @@ import pytest
 
 from tests.projects import clone, cloned, finish, git_worker
 from tests.world import WorkerOf, World, at_once
+from webapp.database import release
+from webapp.extensions import db
+from webapp.projects import deliveries, listing
 from webapp.tasks import reports
 
 
@@ -66,3 +69,24 @@ def test_two_workers_that_report_the_same_projects_in_opposite_order_dont_wait_f
     said = [row["new_status"] for answer in answers for row in answer.json["reported"]]
     assert said == ["failed"] * 4
     assert {row["status"] for row in world.rows("checkouts")} == {"active"}
+
+
+@pytest.mark.parametrize("new_settings", ["sqlite"], indirect=True)
+def test_the_few_that_are_asked_for_again_and_again_are_found_by_an_index(world: World) -> None:
+    with world.app.app_context():
+        with world.statements() as said:
+            listing.asks(world.organisation_id)
+            deliveries.pull_waiting()
+            release()
+        with db.engine.connect() as connection:
+            for name in ("error", "pull_wished"):
+                plans = [
+                    str(
+                        connection.exec_driver_sql(
+                            f"EXPLAIN QUERY PLAN {each}", ("",) * each.count("?")
+                        ).all()
+                    )
+                    for each in said
+                    if each.startswith("SELECT") and "checkouts" in each
+                ]
+                assert any(f"ix_checkouts_{name}" in plan for plan in plans), plans

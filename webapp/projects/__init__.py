@@ -28,8 +28,7 @@ def init_app(app: Flask) -> None:
 
     _answer_lower_domains()
     worker_pages.add_panel(pages.WORKER_PANEL)
-    for part in (webhook_pages.PART, change_pages.PART):
-        _fill(project_pages.parts, part)
+    _fill(project_pages.parts, change_pages.PART)
     for view in (pages.PROJECTS, project_pages.PROJECT, clone_pages.CLONE):
         live.register(view)
     for module in (api, agent_api, pages, credential_api, credential_pages, webhook_api, webhook_pages):

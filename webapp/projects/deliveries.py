@@ -116,6 +116,7 @@ def receive(call: Call) -> Outcome:
         outcome = _act(hook, call, project)
         outcome = Outcome(outcome.said[:SAID_LONGEST], outcome.is_refused)
         run(_SAY.values(said=outcome.said, is_refused=outcome.is_refused), **mine)
+        operations.tell(project)
     return outcome
 
 
@@ -180,7 +181,6 @@ def _act(hook: Row[Any], call: Call, project: Project) -> Outcome:
     who = actor or system(hook.organisation_id)
     after = {"webhook": hook.id, "delivery": call.delivery_id, "said": outcome.said[:SAID_LONGEST]}
     audit.record(who, "webhook.push", project.path, project.id, after=after)
-    operations.tell(project)
     return outcome
 
 

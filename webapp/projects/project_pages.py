@@ -13,9 +13,10 @@ from webapp.auth.guards import me, signed_in
 from webapp.errors import Conflict, GarageError
 from webapp.live.bus import organisation_topic, project_topic
 from webapp.live.views import LiveView, Scope
-from webapp.projects import credentials, listing, removal, service
+from webapp.projects import credentials, listing, removal, service, webhooks
 from webapp.projects.access import project_for, writable_project_for
 from webapp.projects.pages import blueprint
+from webapp.security import own_origin
 from webapp.workers import listing as workers
 
 if TYPE_CHECKING:
@@ -54,6 +55,17 @@ def _context(scope: Scope) -> dict[str, Any]:
         "delete_all": _why_not_gone(row),
         "tasks": listing.tasks_in(project.id),
         "credential": _credential(scope, project),
+        **_of_webhooks(scope, project),
+    }
+
+
+def _of_webhooks(scope: Scope, project: "Project") -> dict[str, Any]:
+    found, origin = webhooks.listed(project), scope.args.get("origin", "")
+    return {
+        "webhooks": found,
+        "addresses": {hook.id: webhooks.address_of(hook.id, origin) for hook in found},
+        "called": webhooks.last_calls(found),
+        "deliveries": webhooks.deliveries(project),
     }
 
 
@@ -96,7 +108,17 @@ PROJECT = LiveView(
         "_counts.html",
         *(
             f"projects/_{name}.html"
-            for name in ("head", "places", "commits", "tasks", "elsewhere", "disk", "wanted", "dialogs")
+            for name in (
+                "head",
+                "places",
+                "commits",
+                "tasks",
+                "elsewhere",
+                "disk",
+                "wanted",
+                "webhooks",
+                "dialogs",
+            )
         ),
     ),
     _context,
@@ -118,7 +140,8 @@ def project_page(project_id: str, **values: Any) -> str:
     return templating.live_page(
         PROJECT,
         "projects/project.html",
-        {"project": project_id},
+        # How this person reaches the server, for what they copy: where fragments are made later nobody can tell.
+        {"project": project_id, "origin": own_origin()},
         parts=[part.template for part in parts],
         **(of_parts | values),
     )

@@ -1,36 +1,16 @@
-"""The part of a project's page about webhooks, and the page that shows a new one's secret once."""
-
-from typing import TYPE_CHECKING, Any
+"""What is done about webhooks on a project's page, and the page that shows a new one's secret once."""
 
 from flask import Blueprint, flash, redirect, url_for
 from werkzeug.wrappers import Response
 
 from webapp import templating
-from webapp.auth.actor import Actor
 from webapp.auth.guards import me, signed_in
 from webapp.errors import GarageError
 from webapp.projects import webhooks
 from webapp.projects.access import writable_project_for
-from webapp.projects.project_pages import Part
 from webapp.security import own_origin
 
-if TYPE_CHECKING:
-    from webapp.projects.models import Project
-
 blueprint = Blueprint("webhooks", __name__)
-
-
-def _context(_: Actor, project: "Project") -> dict[str, Any]:
-    found = webhooks.listed(project)
-    return {
-        "webhooks": found,
-        "called": webhooks.last_calls(found),
-        "deliveries": webhooks.deliveries(project),
-        "address_of": webhooks.address_of,
-    }
-
-
-PART = Part("projects/_webhooks.html", _context)
 
 
 @blueprint.post("/projects/<id:project_id>/webhooks")

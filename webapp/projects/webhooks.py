@@ -44,9 +44,9 @@ def create(actor: Actor, project: Project) -> tuple[Webhook, str]:
     return made, secret
 
 
-def address_of(webhook_id: str) -> str:
-    """What the remote has to call, as whoever asks reaches this server."""
-    return f"{own_origin()}{API}/hooks/{webhook_id}"
+def address_of(webhook_id: str, origin: str | None = None) -> str:
+    """What the remote has to call, as whoever asks reaches this server: at `origin`, where there is no request to tell."""
+    return f"{own_origin() if origin is None else origin}{API}/hooks/{webhook_id}"
 
 
 def listed(project: Project) -> Sequence[Webhook]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 
+import pytest
 from flask.testing import FlaskClient
 
 from tests.validity import problems
@@ -13,6 +14,7 @@ from tests.webapp.pages.forms import field_error, press, text_of, toast
 from tests.webapp.project_tasks import checkout, git_worker, project
 from tests.webapp.test_host_keys import learn, public
 from tests.world import World
+from webapp.live.bus import bus, project_topic
 
 PAGE = "/settings/credentials"
 TOKEN = {"kind": "token", "name": "deploy", "host": "git.example", "token": "glpat-canary-7f3e"}
@@ -136,6 +138,25 @@ def test_a_webhook_shows_what_to_paste_once(world: World) -> None:
     assert "Add a webhook" not in text_of(world.browser("viewer").get(f"/projects/{project_id}"))
     press(client, f"/projects/{project_id}/webhooks/{hook['id']}/delete")
     assert world.rows("webhooks") == []
+
+
+def test_whoever_looks_sees_webhooks_and_their_calls_come(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook, viewer = hooked(world), world.browser("viewer")
+    found = re.search(r'"(/live\?view=project[^"]*)"', viewer.get(f"/projects/{hook.project_id}").text)
+    assert found
+    live = unescape(found[1])
+    before = viewer.get(live).text
+    assert f"http://localhost/api/v1/hooks/{hook.id}" in before
+    assert "never called yet" in before
+    woken: list[str] = []
+    monkeypatch.setattr(bus, "wake", lambda *topics: woken.extend(topics))
+    assert hook.call(X_GitHub_Event="ping").status_code == 200
+    assert project_topic(hook.project_id) in woken, "a call that pulls nothing is news, too"
+    assert "Pong: the webhook works." in viewer.get(live).text
+    bare = viewer.get(f"/live?view=project&project={hook.project_id}").text
+    assert f'<code class="small">/api/v1/hooks/{hook.id}</code>' in bare
 
 
 def test_deliveries_stand_on_the_projects_page_as_text(world: World) -> None:
