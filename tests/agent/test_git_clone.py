@@ -44,7 +44,7 @@ def test_people_find_the_repository_as_they_know_it(bench: Bench) -> None:
     assert not (bench.checkout / ".git" / "hooks").exists()
 
 
-@pytest.mark.parametrize("depth", [None, 1])
+@pytest.mark.parametrize("depth", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_branch_a_tag_and_a_commit_can_be_cloned(bench: Bench, depth: int | None) -> None:
     first = bench.remote.git("rev-parse", "main~2")
     topic = bench.remote.head("topic/two")
@@ -65,6 +65,7 @@ def test_a_commit_that_no_branch_leads_to_is_asked_for_by_its_name(bench: Bench)
     assert (facts["commit"], facts["unpushed_count"]) == (lost, 0)
 
 
+@pytest.mark.slow
 def test_depth_and_a_single_branch_bring_no_more_than_that(bench: Bench) -> None:
     facts = bench.done("clone", depth=2, single_branch=True)
     assert (len(facts["commits"]), facts["branches"]) == (2, ["main"])
@@ -97,6 +98,7 @@ def test_an_empty_repository_is_cloned_and_pulled_when_there_is_something(tmp_pa
     assert bench.git("rev-parse", "--abbrev-ref", "@{upstream}") == "origin/main"
 
 
+@pytest.mark.slow
 def test_object_names_may_be_long_ones(tmp_path: Path) -> None:
     bench = Bench(tmp_path, filled(tmp_path / "other"))
     path = tmp_path / "remote"

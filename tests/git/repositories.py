@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import copy
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 # Nothing of the machine's own configuration: a test means the same wherever it runs.
@@ -180,7 +185,19 @@ class Repository:
 
 def filled(path: Path, commits: int = 3) -> Repository:
     """A small one with a few commits on main, a branch `topic/two` and a tag `v1.0`."""
-    made = Repository(path)
+    first = _filled(commits)
+    shutil.copytree(first.path, path)
+    made = copy.copy(first)
+    made.path = path
+    return made
+
+
+@cache
+def _filled(commits: int) -> Repository:
+    """What the others are copies of: git is started two dozen times for it."""
+    folder = Path(tempfile.mkdtemp(prefix="gsw-filled-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = Repository(folder / "filled")
     for number in range(1, commits + 1):
         made.commit({"README": f"commit {number}\n", f"src/{number}.txt": f"{number}\n"}, f"Commit {number}")
     made.tag("v1.0", message="The first")
