@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from agent.git.wish import Wish, check_url
 MOST_MODULES = 200
 DEEPEST = 5
 SHOWN = 5
-Get = Callable[[str, str], Mirror]
+Get = Callable[[str, str], AbstractContextManager[Mirror]]
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,15 @@ class Module:
 
 
 def place_submodules(checkout: Checkout, wish: Wish, get: Get, url: str, depth: int = 0) -> None:
-    """All that the checked out commit names. `get(url, commit)` brings a mirror that has the commit. Each URL is held to
+    """All that the checked out commit names. `get(url, commit)` holds a mirror that has the commit. Each URL is held to
     what holds for a project’s own."""
     for module in _modules(checkout, wish, url):
         if depth >= DEEPEST:
             raise Failed(f"submodules lie more than {DEEPEST} deep in each other")
         log(f"Submodule {cleaned(module.path)}: {module.url}")
-        mirror = get(module.url, module.commit)
         inner = Checkout(checkout.git, checkout.path / module.path)
         inner.git_dir = checkout.git_dir / "modules" / module.name
-        with mirror.held(is_shared=True):
+        with get(module.url, module.commit) as mirror:
             _place(checkout, inner, mirror, module)
         place_submodules(inner, wish, get, module.url, depth + 1)
 

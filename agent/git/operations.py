@@ -50,13 +50,13 @@ def _made(work: Work, checkout: Checkout) -> Goal:
     """Beside its place, and put there when it is whole."""
     beside = leftovers.partial(checkout.path, work.wish.attempt_id)
     partial = Checkout(work.git, beside, has_lfs=work.wish.lfs)
-    room.remove(beside)
     try:
-        with work.source.fresh("The clone failed") as goal:
-            partial.create(work.source.mirror, work.wish, goal)
-            _add_large_files(work, partial, goal)
-        _add_submodules(work, partial, goal)
-        beside.rename(checkout.path)
+        with leftovers.made(work.git, beside):
+            with work.source.fresh("The clone failed") as goal:
+                partial.create(work.source.mirror, work.wish, goal)
+                _add_large_files(work, partial, goal)
+            _add_submodules(work, partial, goal)
+            beside.rename(checkout.path)
     except GitFailed as error:
         raise error.for_people("The checkout failed", work.wish.url, work.wish.host) from error
     finally:

@@ -18,6 +18,7 @@ from agent.git.runs import Git
 from agent.git.wish import Wish
 
 _TRIES = 3
+_NO_ROOM = "the mirrors take more room than they may on this worker. Try again later"
 
 
 class Source:
@@ -52,7 +53,7 @@ class Source:
                     yield found
                     break
         else:
-            raise Failed(f"{what}: the mirrors take more room than they may on this worker. Try again later")
+            raise Failed(f"{what}: {_NO_ROOM}")
         keep_within(self._git, self._wish.mirrors, self._wish.mirrors_bytes, self.mirror)
 
     def _brought(self, what: str) -> Goal:
@@ -160,19 +161,32 @@ class Source:
                 "its own name"
             ) from error
 
-    def other(self, url: str, commit: str) -> Mirror:
-        """Of a submodule, with that commit. The credential goes with it only to its own host. Raises Failed."""
-        mirror = Mirror.of(self._git, self._wish.mirrors, url)
-        try:
-            with mirror.held():
-                if not (mirror.is_whole and mirror.has(commit)):
+    @contextmanager
+    def other(self, url: str, commit: str) -> Iterator[Mirror]:
+        """Of a submodule, with that commit, and nobody changes it meanwhile. The credential goes with it only to its own
+        host. Raises Failed."""
+        mirror, what = (
+            Mirror.of(self._git, self._wish.mirrors, url),
+            f"The submodule at {url} can’t be fetched",
+        )
+        for _ in range(_TRIES):
+            try:
+                with mirror.held():
                     self._bring(mirror, commit)
-                mirror.note_use()
-        except GitFailed as error:
-            raise self._told(error, f"The submodule at {url} can’t be fetched", url) from error
-        return mirror
+            except GitFailed as error:
+                raise self._told(error, what, url) from error
+            with mirror.held(is_shared=True):
+                if mirror.has(commit):  # as in `fresh`
+                    yield mirror
+                    return
+        raise Failed(f"{what}: {_NO_ROOM}")
 
     def _bring(self, mirror: Mirror, commit: str) -> None:
+        if not (mirror.is_whole and mirror.has(commit)):
+            self._fetch_other(mirror, commit)
+        mirror.note_use()
+
+    def _fetch_other(self, mirror: Mirror, commit: str) -> None:
         with self._open(mirror.url) as variables:
             refs = remote.look(self._git, mirror.url, variables, self._wish.schemes)
             mirror.prepare(refs.digits)

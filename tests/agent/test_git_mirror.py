@@ -91,6 +91,18 @@ def test_sigterm_ends_git_and_leaves_no_half_clone(bench: Bench) -> None:
     bench.done("clone", search=gate.path)
 
 
+def test_a_clone_that_began_after_another_was_told_which_run_keeps_its_half(bench: Bench) -> None:
+    gate = Gate(bench.root / "gate", before="checkout --quiet")
+    gate.shut()
+    begun = bench.begin("clone", search=gate.path)
+    wait_for(gate.is_waited_at)
+    other = filled(bench.root / "other")
+    bench.done("clone", url=f"file://{other.path}", path="mira_other", running=[])
+    gate.open()
+    assert bench.ended(begun).code == 0
+    assert sorted(path.name for path in bench.projects.iterdir()) == ["mira_app", "mira_other"]
+
+
 def test_a_full_disk_stops_it_before_there_is_no_room(large: Bench) -> None:
     free = shutil.disk_usage(large.root).free
     done = large.run("clone", disk_floor_bytes=free + 10**12)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.git.failures import Failed
+from agent.git.mirror import Mirror
+from agent.git.progress import Reporter
+from agent.git.runs import Git
+from agent.git.source import Source
+from agent.git.wish import parsed
 from tests.agent.git_bench import Bench, Done
 from tests.git.http_remote import HttpRemote
-from tests.git.repositories import Repository, Submodule, git
+from tests.git.repositories import Repository, Submodule, filled, git
 
 pytestmark = pytest.mark.slow
 
@@ -106,6 +115,38 @@ def test_a_submodule_whose_changes_the_repository_has_ignored_is_not_deleted(gar
     (garage.lib / "README").write_text("mine\n")
     refused = garage.failed("delete")
     assert (refused.facts["refused"], refused.facts["dirty"]) == ("dirty", ["lib"])
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_mirror_that_is_removed_before_it_is_used_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """By another task, which keeps the mirrors within their budget."""
+    part = filled(tmp_path / "part")
+    url, home, removed = f"file://{part.path}", tmp_path / "home", []
+    home.mkdir()
+    held = Mirror.held
+
+    @contextmanager
+    def then_removed(mirror: Mirror, *, is_shared: bool = False) -> Iterator[None]:
+        with held(mirror, is_shared=is_shared):
+            yield
+        if not is_shared and len(removed) < times:
+            removed.append(mirror.remove_unused())
+
+    monkeypatch.setattr(Mirror, "held", then_removed)
+    roots = {root: str(tmp_path / root) for root in ("projects", "mirrors")}
+    wish = parsed({"operation": "branches", "url": url, "schemes": ["file"], "attempt_id": "a", **roots})
+    runner = Git(os.environ["PATH"], home, Reporter(tmp_path / "progress.json"), lambda: None)
+    other = Source(runner, home, wish).other(url, part.head())
+    if times == 1:
+        with other as mirror:
+            assert mirror.has(part.head())
+            assert not mirror.remove_unused()
+    else:
+        with pytest.raises(Failed, match="the mirrors take more room than they may"), other:
+            pass
+    assert removed == [True] * min(times, 3)
 
 
 def test_a_mirror_of_a_submodule_counts_as_used_whenever_it_is(garage: Garage) -> None:
