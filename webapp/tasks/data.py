@@ -33,7 +33,7 @@ class CannotRun(Conflict):
 
 
 def current_data(caller: Caller, task_id: str, attempt_id: str | None) -> TaskData:
-    """The same of an offer that was too large to bring it along. Raises NotFound, KeyMissing, CannotRun."""
+    """`task_data` of what this worker holds: an offer may be too small to bring it along. Raises NotFound, KeyMissing, CannotRun."""
     task = queue.current(caller.worker_id, task_id, attempt_id)
     try:
         return task_data(task)
@@ -50,7 +50,8 @@ def end_unable(attempt_id: str, why: KeyMissing | CannotRun) -> None:
     failure_class = "missing" if isinstance(why, CannotRun) else "agent_error"
     with transaction():
         attempt = run(statements.REPORTED_LOCKED, attempt_id=attempt_id).first()
-        if attempt is not None and attempt.current_attempt_id == attempt_id:
+        is_current = attempt is not None and attempt.current_attempt_id == attempt_id
+        if attempt is not None and is_current and attempt.ended_at is None:
             end_attempt(attempt, Ending("failed", failure_class, why.detail))
 
 
