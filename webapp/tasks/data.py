@@ -33,7 +33,7 @@ class CannotRun(Conflict):
 
 
 def current_data(caller: Caller, task_id: str, attempt_id: str | None) -> TaskData:
-    """`task_data` of what this worker holds, for offers that can't bring it along. Raises NotFound, KeyMissing, CannotRun."""
+    """`task_data` of what this worker holds, for offers without it. Raises NotFound, KeyMissing, CannotRun."""
     task = queue.current(caller.worker_id, task_id, attempt_id)
     try:
         return task_data(task)
