@@ -17,7 +17,7 @@ PASSWORD = re.compile(r'<code id="password">([^<]+)</code>')
 TOKEN = re.compile(r'<code id="token">([^<]+)</code>')
 SOCKETS = r"WebSocket connection to|Failed to load resource: net::ERR_|^JSHandle@|^\[?object Event\]?|^Event$"
 # A poll that the page itself gives up because its socket has opened meanwhile.
-ABORTED = r"^htmx:(afterRequest|sendAbort)$"
+ABORTED = r"^htmx:(afterRequest|sendAbort)\b"
 # A refused style or script is said in the console too, but not in every case.
 SAY_VIOLATIONS = """document.addEventListener("securitypolicyviolation", (event) =>
   console.error(`Content security policy: ${event.violatedDirective} refused ${event.blockedURI}`));"""
