@@ -70,9 +70,8 @@ def test_a_cookie_is_worth_nothing_after_signing_out(visits: Visits, people: Peo
 def test_a_page_that_stays_open_ends_at_the_sign_in_when_its_session_does(
     visits: Visits, people: People
 ) -> None:
-    visits.expect_noise(
-        f"{SOCKETS}|status of 401|Response Status Error"
-    )  # it may try again a few times first
+    # Its socket may be refused a few times before the page leaves.
+    visits.expect_noise(f"{SOCKETS}|status of 401|Response Status Error")
     person = people.newcomer("leaver", "viewer")
     page = visits.page(person)
     page.goto("/tasks")
