@@ -3,8 +3,9 @@
 .PHONY: help run test test-slow check bench admin-password lock clean prepare-run prepare-test
 
 PY := .venv/bin/python
-# Files of tests side by side. The slow ones come one after the other: most of them wait for real time-outs.
+# Files of tests side by side: at most four of the fast ones; two of the slow ones, which start many processes each.
 AT_ONCE ?= --numprocesses=auto --maxprocesses=4 --dist=loadfile
+SLOW_AT_ONCE ?= --numprocesses=2 --dist=loadfile
 TYPED := $(wildcard webapp agent garageswarm scripts benchmarks)
 
 help:
@@ -28,7 +29,7 @@ test: prepare-test
 	@$(PY) -m pytest -m "not slow" $(AT_ONCE) $(PYTEST_ARGS)
 
 test-slow: prepare-test
-	@$(PY) -m pytest -m slow $(PYTEST_ARGS)
+	@$(PY) -m pytest -m slow $(SLOW_AT_ONCE) $(PYTEST_ARGS)
 
 check: prepare-test
 	@$(PY) -m ruff check .

@@ -96,7 +96,7 @@ class Living:
         """Put keys, ids and matching values into a case of schemathesis, in place."""
         if not self._is_usable():
             self.renew()
-        if "/projects/" in case.path and self.chance.random() < RENEWED and not self._has_projects():
+        if self._needs_projects(case.path) and not self._has_projects():
             self.renew_projects()
         kinds = [name for each in case.operation.definition.raw["security"] for name in each]
         kind = self.chance.choice(kinds) if kinds else ""
@@ -105,11 +105,19 @@ class Living:
             if self._is_sensible():
                 case.path_parameters[name] = self._id(name, kind)
         self._replace(case.query, {"attempt_id": self.offer["attempt_id"], "attempt": "1", "offset": "2"})
+        if "/hooks/" in case.path:
+            case.headers.update({"X-Gitlab-Token": self.webhook["secret"], "X-GSW-Delivery": new_id()})
         if isinstance(case.body, dict):
             self._inform_body(case.body)
             self._inform_of_projects(case.path, case.body)
         elif case.media_type == "application/octet-stream" and self._is_sensible():
             self._inform_bytes(case)
+
+    def _needs_projects(self, path: str) -> bool:
+        """Always for what is refused while the checkout is busy, which each such call makes it."""
+        return path.endswith(("/pull", "/refresh")) or (
+            "/projects/" in path and self.chance.random() < RENEWED
+        )
 
     def _is_sensible(self) -> bool:
         return self.chance.random() < SENSE

@@ -134,7 +134,7 @@ def test_what_has_no_bounds_is_refused_and_nothing_is_stored(world: World) -> No
     with world.unchanged():
         for facts in wrong:
             problem(tell(worker, project_id, offer, **facts), 422, "invalid")
-        huge = tell(worker, project_id, offer, **{**FACTS, "message": "x" * 600_000})
+        huge = tell(worker, project_id, offer, **{**FACTS, "message": "x" * 1_100_000})
         problem(huge, 413, "too-large")
 
 

@@ -129,7 +129,7 @@ def test_its_data_says_what_higher_domains_add_and_fails_with_their_words(
     [other] = worker.sync().json["offers"]
     assert other["task_id"] != task_id, "others go on, and aren’t asked"
     task = world.task(task_id)
-    assert (task["status"], task["attempts"][0]["failure_class"]) == ("failed", "agent_error")
+    assert (task["status"], task["attempts"][0]["failure_class"]) == ("failed", "missing")
     assert task["attempts"][0]["error"] == "Its credential was deleted."
 
 
