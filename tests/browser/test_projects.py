@@ -185,13 +185,19 @@ def test_all_of_it_works_without_a_script(
     expect_reloaded(page, "Active")
     expect(row(page)).to_contain_text("On the side")
     row(page).get_by_role("link", name="Delete on agent-1…").click()
-    page.get_by_role("button", name="Delete the files").click()
+    delete = page.get_by_role("button", name="Delete the files")
+    reload_until(page, delete.is_enabled)  # the clone's task ends a moment after its checkout is there
+    delete.click()
     expect_reloaded(page, "On no worker")
 
 
 def expect_reloaded(page: Page, word: str) -> None:
+    reload_until(page, lambda: word in head(page).inner_text())
+    expect(head(page)).to_have_text(word)
+
+
+def reload_until(page: Page, is_so: Callable[[], bool]) -> None:
     """As a person without a script looks: again and again."""
     until = time.monotonic() + PATIENCE_S
-    while word not in head(page).inner_text() and time.monotonic() < until:
+    while not is_so() and time.monotonic() < until:
         page.reload()
-    expect(head(page)).to_have_text(word)
