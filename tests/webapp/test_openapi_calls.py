@@ -120,7 +120,7 @@ def test_every_answer_is_as_the_document_says(new_world: Callable[..., World]) -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_answer_to_many_more_calls_is_as_the_document_says(new_world: Callable[..., World]) -> None:
     calls = call_everything(new_world, 40)
     assert not calls.wrong, "\n\n".join(calls.wrong[:10])
